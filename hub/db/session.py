@@ -1,0 +1,55 @@
+"""Where transactions begin and end. Services never commit; these two do."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import ClassVar
+
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from hub.db.engine import READ_ONLY, make_engine
+
+BeforeCommit = Callable[[Session], None]
+
+
+class Database:
+    """One engine, and the two ways of working with it.
+
+    Parameters
+    ----------
+    url : str
+        SQLAlchemy URL of an SQLite file or of a PostgreSQL database.
+    """
+
+    before_commit: ClassVar[list[BeforeCommit]] = []
+    """Work that belongs at the end of every transaction (the audit chain's links)."""
+
+    def __init__(self, url: str, *, pool_size: int = 20) -> None:
+        self.url = url
+        self.engine: Engine = make_engine(url, pool_size=pool_size)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """Yield a session whose changes are committed at the end, or rolled back on any exception."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            try:
+                yield session
+                session.flush()
+                for hook in self.before_commit:
+                    hook(session)
+                session.commit()
+            except BaseException:
+                session.rollback()
+                raise
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """Yield a session that sees one state of the database and never writes."""
+        with self.engine.connect().execution_options(**{READ_ONLY: True}) as connection:
+            with Session(connection, expire_on_commit=False, autoflush=False) as session:
+                yield session
+            connection.rollback()
+
+    def dispose(self) -> None:
+        """Close all pooled connections."""
+        self.engine.dispose()
