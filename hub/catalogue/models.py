@@ -1,0 +1,138 @@
+"""Where every received byte lies: study, series, instance, recording, quarantine."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from hub.db.base import Base, HasId
+
+
+class Study(HasId, Base):
+    """A study of one site, with the patient as the objects themselves name them."""
+
+    __tablename__ = "study"
+    __table_args__ = (
+        UniqueConstraint("site_id", "study_uid"),
+        Index("ix_study_site_date", "site_id", "study_date"),
+        Index("ix_study_site_local", "site_id", "local_id"),
+    )
+
+    site_id: Mapped[str] = mapped_column(ForeignKey("site.id"))
+    study_uid: Mapped[str] = mapped_column(String(64), index=True)
+    local_id: Mapped[str] = mapped_column(String(64), default="")
+    patient_name: Mapped[str] = mapped_column(String(200), default="", index=True)
+    name_charset: Mapped[str] = mapped_column(String(32), default="")
+    """Character set in which the name was read; it may differ from the declared one."""
+    name_confidence: Mapped[float] = mapped_column(default=1.0)
+    sex: Mapped[str] = mapped_column(String(1), default="")
+    birth_date: Mapped[str] = mapped_column(String(8), default="")
+    accession: Mapped[str] = mapped_column(String(64), default="", index=True)
+    study_date: Mapped[str] = mapped_column(String(8), default="", index=True)
+    study_time: Mapped[str] = mapped_column(String(16), default="")
+    description: Mapped[str] = mapped_column(String(200), default="")
+    modality: Mapped[str] = mapped_column(String(16), default="")
+    """Modality of the first object; ECG for every ECG, whatever its file format."""
+    body_part: Mapped[str] = mapped_column(String(64), default="")
+    clinical_question: Mapped[str] = mapped_column(Text, default="")
+    """As typed by the sender of an upload; orders carry their own."""
+    urgency: Mapped[str] = mapped_column(String(16), default="")
+    """As marked by the sender of an upload; empty when the wire carries no such mark."""
+    n_series: Mapped[int] = mapped_column(default=0)
+    n_instances: Mapped[int] = mapped_column(default=0)
+    n_recordings: Mapped[int] = mapped_column(default=0)
+    first_received_at: Mapped[datetime]
+    last_received_at: Mapped[datetime]
+    settle_due_at: Mapped[datetime]
+    settled_at: Mapped[datetime | None]
+    settle_reason: Mapped[str] = mapped_column(String(32), default="")
+
+
+class Series(HasId, Base):
+    """A series within a study."""
+
+    __tablename__ = "series"
+    __table_args__ = (UniqueConstraint("study_id", "series_uid"),)
+
+    study_id: Mapped[str] = mapped_column(ForeignKey("study.id"))
+    series_uid: Mapped[str] = mapped_column(String(64), index=True)
+    modality: Mapped[str] = mapped_column(String(16), default="")
+    number: Mapped[int | None]
+    description: Mapped[str] = mapped_column(String(200), default="")
+    body_part: Mapped[str] = mapped_column(String(64), default="")
+
+
+class Instance(HasId, Base):
+    """One SOP instance and where its bytes are."""
+
+    __tablename__ = "instance"
+    __table_args__ = (UniqueConstraint("series_id", "sop_uid"),)
+
+    series_id: Mapped[str] = mapped_column(ForeignKey("series.id"))
+    sop_uid: Mapped[str] = mapped_column(String(64), index=True)
+    sop_class: Mapped[str] = mapped_column(String(64))
+    transfer_syntax: Mapped[str] = mapped_column(String(64))
+    number: Mapped[int | None]
+    rows: Mapped[int] = mapped_column(default=0)
+    columns: Mapped[int] = mapped_column(default=0)
+    frames: Mapped[int] = mapped_column(default=1)
+    storage_key: Mapped[str] = mapped_column(String(512))
+    size: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64))
+    """Of the stored file."""
+    dataset_sha256: Mapped[str] = mapped_column(String(64))
+    """Of the data set as it came over the wire, without preamble and group 2."""
+    dataset_offset: Mapped[int]
+    device_id: Mapped[str | None] = mapped_column(ForeignKey("device.id"))
+    calling_ae: Mapped[str] = mapped_column(String(64), default="")
+    address: Mapped[str] = mapped_column(String(64), default="")
+    received_at: Mapped[datetime]
+    resends: Mapped[int] = mapped_column(default=0)
+    """How often the same bytes came again."""
+
+
+class Recording(HasId, Base):
+    """An ECG that came as something other than DICOM: one or more files kept as sent."""
+
+    __tablename__ = "recording"
+    __table_args__ = (UniqueConstraint("study_id", "digest"),)
+
+    study_id: Mapped[str] = mapped_column(ForeignKey("study.id"))
+    digest: Mapped[str] = mapped_column(String(64), index=True)
+    """SHA-256 over the names and SHA-256s of the files in order of name."""
+    format: Mapped[str] = mapped_column(String(32))
+    files: Mapped[list[Any]]
+    """``{"name", "key", "size", "sha256"}`` of each file."""
+    started_at: Mapped[datetime | None]
+    rate_hz: Mapped[float]
+    n_samples: Mapped[int]
+    leads: Mapped[list[str]]
+    warnings: Mapped[list[str]]
+    received_at: Mapped[datetime]
+    sent_by: Mapped[str] = mapped_column(String(64), default="")
+    resends: Mapped[int] = mapped_column(default=0)
+
+
+class Quarantined(HasId, Base):
+    """Bytes that were kept but not shown to readers, with the reason, until a person decides."""
+
+    __tablename__ = "quarantined"
+
+    at: Mapped[datetime] = mapped_column(index=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    """``dicom`` or ``ecg``."""
+    reason: Mapped[str] = mapped_column(String(48))
+    detail: Mapped[str] = mapped_column(String(500), default="")
+    site_id: Mapped[str | None] = mapped_column(ForeignKey("site.id"))
+    calling_ae: Mapped[str] = mapped_column(String(64), default="")
+    address: Mapped[str] = mapped_column(String(64), default="")
+    study_uid: Mapped[str] = mapped_column(String(64), default="")
+    sop_uid: Mapped[str] = mapped_column(String(64), default="")
+    transfer_syntax: Mapped[str] = mapped_column(String(64), default="")
+    files: Mapped[list[Any]]
+    """As in `Recording.files`."""
+    resolved_at: Mapped[datetime | None]
+    resolved_by: Mapped[str | None] = mapped_column(String(26))
+    resolution: Mapped[str] = mapped_column(String(32), default="")
+    resolution_reason: Mapped[str] = mapped_column(String(500), default="")

@@ -1,0 +1,48 @@
+"""Sites, the devices registered under them, and refused associations."""
+
+from datetime import datetime
+
+from sqlalchemy import ForeignKey, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from hub.db.base import Base, HasId
+
+
+class Site(HasId, Base):
+    """A township hospital or village post that sends exams and gets reports."""
+
+    __tablename__ = "site"
+
+    code: Mapped[str] = mapped_column(String(16), unique=True)
+    number: Mapped[int] = mapped_column(unique=True)
+    """Short number that begins the site's accession numbers."""
+    name: Mapped[str] = mapped_column(String(64))
+    active: Mapped[bool] = mapped_column(default=True)
+    created_at: Mapped[datetime]
+
+
+class Device(HasId, Base):
+    """A modality of a site as it shows itself on the wire."""
+
+    __tablename__ = "device"
+
+    site_id: Mapped[str] = mapped_column(ForeignKey("site.id"), index=True)
+    ae_title: Mapped[str] = mapped_column(String(16), index=True)
+    address: Mapped[str | None] = mapped_column(String(64))
+    charset: Mapped[str | None] = mapped_column(String(32))
+    """Character set that this device really writes, whatever its objects declare."""
+    label: Mapped[str] = mapped_column(String(64), default="")
+    active: Mapped[bool] = mapped_column(default=True)
+    created_at: Mapped[datetime]
+
+
+class AssociationRefusal(HasId, Base):
+    """A device that was turned away, with a reason a person understands."""
+
+    __tablename__ = "association_refusal"
+
+    at: Mapped[datetime] = mapped_column(index=True)
+    calling_ae: Mapped[str] = mapped_column(String(64))
+    called_ae: Mapped[str] = mapped_column(String(64))
+    address: Mapped[str] = mapped_column(String(64))
+    reason: Mapped[str] = mapped_column(String(64))
