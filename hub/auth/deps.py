@@ -1,0 +1,126 @@
+"""The guard of every route: who calls, may they, and was it really their own click."""
+
+import hmac
+from collections.abc import Callable
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from fastapi import Depends, Request
+
+from hub.auth import service
+from hub.auth.actor import Actor
+from hub.auth.roles import Permission
+from hub.context import Context
+from hub.errors import Forbidden, Unauthenticated
+from hub.web.deps import get_context
+
+SESSION_COOKIE = "hub_session"
+CSRF_HEADER = "X-CSRF-Token"
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def guard(*permissions: Permission) -> Any:
+    """Make the dependency that lets in whoever holds one of `permissions`.
+
+    It hands the `Actor` to the route. A route without `guard` or `public` does not
+    start: `hub.app.create_app` refuses to build an application that has one.
+    """
+
+    def check(request: Request) -> Actor:
+        actor = identify(request)
+        if not any(actor.may(permission) for permission in permissions):
+            raise Forbidden
+        return actor
+
+    check.permissions = permissions  # type: ignore[attr-defined]  # read by hub.app and its test
+    return Depends(check)
+
+
+def public() -> Any:
+    """Mark a route that anybody may call: login, health, static files."""
+
+    def check() -> None:
+        return None
+
+    check.permissions = ()  # type: ignore[attr-defined]
+    return Depends(check)
+
+
+def permissions_of(call: Callable[..., Any] | None) -> tuple[Permission, ...] | None:
+    """Return the permissions a dependency checks; None when it is no guard."""
+    return getattr(call, "permissions", None)
+
+
+def identify(request: Request) -> Actor:
+    """Find out who calls, by bearer token or session cookie.
+
+    Raises
+    ------
+    Unauthenticated
+        Neither a good token nor a good session.
+    Forbidden
+        A browser session sends a change without its own CSRF token.
+    """
+    context = get_context(request)
+    address = client_address(request)
+    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and secret:
+        with context.db.reading() as session:
+            actor = service.resolve_token(session, secret.strip(), address=address)
+        if actor is None:
+            raise Unauthenticated
+        request.state.actor = actor
+        return actor
+    return _identify_browser(request, context, address)
+
+
+def _identify_browser(request: Request, context: Context, address: str) -> Actor:
+    cookie = request.cookies.get(SESSION_COOKIE, "")
+    if not cookie:
+        raise Unauthenticated
+    now = context.clock()
+    day = now.astimezone(context.settings.zone).date()
+    with context.db.reading() as session:
+        resolved = service.resolve_session(
+            session, cookie, settings=context.settings, now=now, day=day, address=address
+        )
+    if resolved is None:
+        raise Unauthenticated
+    if request.method not in SAFE_METHODS:
+        _check_own_click(request, resolved.csrf_token)
+    if resolved.seen_is_old:
+        with context.db.transaction() as session:
+            service.touch_session(session, cookie, now)
+    request.state.actor = resolved.actor
+    request.state.csrf_token = resolved.csrf_token
+    request.state.nav = request.app.state.navigation(resolved.actor)
+    return resolved.actor
+
+
+def _check_own_click(request: Request, expected: str) -> None:
+    """Refuse a change that another page's form or script could have sent."""
+    check_same_origin(request)
+    sent = request.headers.get(CSRF_HEADER, "")
+    if not hmac.compare_digest(sent.encode(), expected.encode()):
+        raise Forbidden("the form has expired: reload the page and try again")
+
+
+def check_same_origin(request: Request) -> None:
+    """Refuse a request whose Origin header names another site."""
+    origin = request.headers.get("Origin")
+    if origin is not None and urlsplit(origin).netloc != request.headers.get("Host"):
+        raise Forbidden("the request comes from another site's page")
+
+
+def client_address(request: Request) -> str:
+    """Return the peer's address as the server saw it."""
+    return request.client.host if request.client else ""
+
+
+def person_only(actor: Actor) -> Actor:
+    """Return the actor when it is a person."""
+    service.require_person(actor)
+    return actor
+
+
+ActorDep = Annotated[Actor, guard(Permission.SELF)]

@@ -1,0 +1,87 @@
+"""Every query about accounts, sessions, tokens and keys."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import func, select
+
+from hub.auth.models import ApiToken, AuthorityKey, Post, SigningKey, UserAccount, WebSession
+from hub.db.repository import Repository
+
+
+class AuthRepository(Repository):
+    """Accounts and what hangs on them."""
+
+    def user(self, user_id: str) -> UserAccount | None:
+        """Return an account by its id."""
+        return self.session.get(UserAccount, user_id)
+
+    def user_by_login(self, login: str) -> UserAccount | None:
+        """Return an account by its login name, whatever its case."""
+        return self.session.scalars(
+            select(UserAccount).where(func.lower(UserAccount.login) == login.lower())
+        ).one_or_none()
+
+    def users(self) -> Sequence[UserAccount]:
+        """Return all accounts by login."""
+        return self.session.scalars(select(UserAccount).order_by(UserAccount.login)).all()
+
+    def posts(self, user_id: str) -> Sequence[Post]:
+        """Return a person's posts, past and present."""
+        return self.session.scalars(select(Post).where(Post.user_id == user_id).order_by(Post.valid_from)).all()
+
+    def all_posts(self) -> Sequence[Post]:
+        """Return the posts of everybody."""
+        return self.session.scalars(select(Post).order_by(Post.user_id, Post.valid_from)).all()
+
+    def post(self, post_id: str) -> Post | None:
+        """Return one post."""
+        return self.session.get(Post, post_id)
+
+    def web_session(self, digest: str) -> WebSession | None:
+        """Return a browser session by the digest of its cookie."""
+        return self.session.get(WebSession, digest)
+
+    def open_sessions(self, user_id: str) -> Sequence[WebSession]:
+        """Return the sessions of a person that have not ended."""
+        return self.session.scalars(
+            select(WebSession).where(WebSession.user_id == user_id, WebSession.ended_at.is_(None))
+        ).all()
+
+    def token(self, digest: str) -> ApiToken | None:
+        """Return a token that has not been revoked."""
+        return self.session.scalars(
+            select(ApiToken).where(ApiToken.digest == digest, ApiToken.revoked_at.is_(None))
+        ).one_or_none()
+
+    def token_by_id(self, token_id: str) -> ApiToken | None:
+        """Return a token by its row id."""
+        return self.session.get(ApiToken, token_id)
+
+    def tokens(self) -> Sequence[ApiToken]:
+        """Return all tokens, newest first."""
+        return self.session.scalars(select(ApiToken).order_by(ApiToken.created_at.desc())).all()
+
+    def authority(self) -> AuthorityKey | None:
+        """Return the authority that issues certificates now."""
+        return self.session.scalars(select(AuthorityKey).order_by(AuthorityKey.created_at.desc()).limit(1)).first()
+
+    def authorities(self) -> Sequence[AuthorityKey]:
+        """Return every authority that ever issued certificates."""
+        return self.session.scalars(select(AuthorityKey).order_by(AuthorityKey.created_at)).all()
+
+    def signing_key(self, user_id: str) -> SigningKey | None:
+        """Return the key a person signs with now."""
+        return self.session.scalars(
+            select(SigningKey)
+            .where(SigningKey.user_id == user_id, SigningKey.retired_at.is_(None))
+            .order_by(SigningKey.not_before.desc())
+            .limit(1)
+        ).first()
+
+    def drop_sessions_before(self, moment: datetime) -> int:
+        """Forget browser sessions not seen since `moment`; return how many."""
+        stale = self.session.scalars(select(WebSession).where(WebSession.seen_at < moment)).all()
+        for row in stale:
+            self.session.delete(row)
+        return len(stale)

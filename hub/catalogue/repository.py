@@ -1,0 +1,144 @@
+"""Every query about studies, series, instances, recordings and quarantine."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from sqlalchemy import Select, func, select
+
+from hub.auth.actor import Actor
+from hub.auth.roles import Permission
+from hub.catalogue.models import Instance, Quarantined, Recording, Series, Study
+from hub.db.repository import Repository
+
+
+class CatalogueRepository(Repository):
+    """The index of what was received."""
+
+    def readable_studies(self, actor: Actor) -> Select[tuple[Study]]:
+        """Return the studies this actor may see; every listing for a person starts here."""
+        sites = actor.sites_for(Permission.IMAGES_VIEW)
+        statement = select(Study)
+        return statement if sites is None else statement.where(Study.site_id.in_(sites))
+
+    def readable_study(self, actor: Actor, study_uid: str) -> Study | None:
+        """Return the study with this UID if the actor may see it."""
+        return self.session.scalars(
+            self.readable_studies(actor).where(Study.study_uid == study_uid).order_by(Study.first_received_at)
+        ).first()
+
+    def study(self, study_id: str) -> Study | None:
+        """Return a study by its row id."""
+        return self.session.get(Study, study_id)
+
+    def lock_study(self, study_id: str) -> Study | None:
+        """Return a study and hold its row until the transaction ends."""
+        return self.session.scalars(
+            select(Study).where(Study.id == study_id).with_for_update().execution_options(populate_existing=True)
+        ).one_or_none()
+
+    def series(self, study_id: str) -> Sequence[Series]:
+        """Return a study's series in order of number."""
+        return self.session.scalars(
+            select(Series).where(Series.study_id == study_id).order_by(Series.number, Series.series_uid)
+        ).all()
+
+    def one_series(self, study_id: str, series_uid: str) -> Series | None:
+        """Return one series of a study."""
+        return self.session.scalars(
+            select(Series).where(Series.study_id == study_id, Series.series_uid == series_uid)
+        ).one_or_none()
+
+    def instances(self, series_id: str) -> Sequence[Instance]:
+        """Return a series' instances in order of number."""
+        return self.session.scalars(
+            select(Instance).where(Instance.series_id == series_id).order_by(Instance.number, Instance.sop_uid)
+        ).all()
+
+    def instances_of_study(self, study_id: str) -> Sequence[tuple[Series, Instance]]:
+        """Return every instance of a study with its series, in display order."""
+        return [
+            (series, instance)
+            for series, instance in self.session.execute(
+                select(Series, Instance)
+                .join(Instance, Instance.series_id == Series.id)
+                .where(Series.study_id == study_id)
+                .order_by(Series.number, Series.series_uid, Instance.number, Instance.sop_uid)
+            )
+        ]
+
+    def instance(self, study_id: str, series_uid: str, sop_uid: str) -> Instance | None:
+        """Return one instance of a study by the UIDs of a DICOMweb address."""
+        return self.session.scalars(
+            select(Instance)
+            .join(Series, Series.id == Instance.series_id)
+            .where(Series.study_id == study_id, Series.series_uid == series_uid, Instance.sop_uid == sop_uid)
+        ).one_or_none()
+
+    def instance_in_study(self, study_id: str, sop_uid: str) -> Instance | None:
+        """Return one instance of a study by its SOP Instance UID."""
+        return self.session.scalars(
+            select(Instance)
+            .join(Series, Series.id == Instance.series_id)
+            .where(Series.study_id == study_id, Instance.sop_uid == sop_uid)
+            .limit(1)
+        ).one_or_none()
+
+    def count_series(self, study_id: str) -> int:
+        """Return how many series a study has."""
+        return self.session.scalar(select(func.count()).select_from(Series).where(Series.study_id == study_id)) or 0
+
+    def recordings(self, study_id: str) -> Sequence[Recording]:
+        """Return the ECG recordings of a study, oldest first."""
+        return self.session.scalars(
+            select(Recording).where(Recording.study_id == study_id).order_by(Recording.received_at)
+        ).all()
+
+    def recording_by_digest(self, site_id: str, digest: str) -> Recording | None:
+        """Return the recording with these very bytes, if the site has sent it before."""
+        return self.session.scalars(
+            select(Recording)
+            .join(Study, Study.id == Recording.study_id)
+            .where(Study.site_id == site_id, Recording.digest == digest)
+            .order_by(Recording.received_at)
+            .limit(1)
+        ).first()
+
+    def unsettled(self, now: datetime, limit: int = 500) -> Sequence[Study]:
+        """Return studies whose quiet time is over and that nobody has settled."""
+        return self.session.scalars(
+            select(Study).where(Study.settled_at.is_(None), Study.settle_due_at <= now).limit(limit)
+        ).all()
+
+    def quarantined(self, quarantined_id: str) -> Quarantined | None:
+        """Return one quarantined item, holding its row until the transaction ends."""
+        return self.session.scalars(
+            select(Quarantined).where(Quarantined.id == quarantined_id).with_for_update()
+        ).one_or_none()
+
+    def quarantine_desk(self, sites: frozenset[str] | None, *, resolved: bool = False) -> Sequence[Quarantined]:
+        """Return quarantined items, newest first; `sites` None means all, unknown senders included."""
+        statement = select(Quarantined).order_by(Quarantined.at.desc()).limit(500)
+        statement = statement.where(
+            Quarantined.resolved_at.is_not(None) if resolved else Quarantined.resolved_at.is_(None)
+        )
+        if sites is not None:
+            statement = statement.where(Quarantined.site_id.in_(sites))
+        return self.session.scalars(statement).all()
+
+    def same_quarantined(self, sha256: str, reason: str) -> Quarantined | None:
+        """Return an open quarantined item that holds the very same single file for the same reason."""
+        for item in self.session.scalars(
+            select(Quarantined).where(Quarantined.resolved_at.is_(None), Quarantined.reason == reason)
+        ):
+            if len(item.files) == 1 and item.files[0]["sha256"] == sha256:
+                return item
+        return None
+
+    def every_file(self) -> Iterator[tuple[str, str, str, int, str]]:
+        """Yield (kind, row id, key, size, sha256) of every file that a row points at."""
+        for instance in self.session.scalars(select(Instance).execution_options(yield_per=500)):
+            yield "instance", instance.id, instance.storage_key, instance.size, instance.sha256
+        for table, kind in ((Recording, "recording"), (Quarantined, "quarantined")):
+            for row in self.session.scalars(select(table).execution_options(yield_per=500)):
+                for file in row.files:
+                    yield kind, row.id, file["key"], file["size"], file["sha256"]

@@ -1,0 +1,414 @@
+"""Entering received objects into the index, and telling when a study is complete."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Protocol
+
+from sqlalchemy.orm import Session
+
+from hub.audit import service as audit
+from hub.audit.service import ActorRef
+from hub.audit.tags import Tag
+from hub.catalogue.models import Instance, Quarantined, Recording, Series, Study
+from hub.catalogue.repository import CatalogueRepository
+from hub.config import Settings
+from hub.db.repository import insert_or_get
+from hub.errors import Conflict, NotFound
+from hub.jobs.queue import enqueue
+from hub.kit.text import DecodedText
+
+
+class Header(Protocol):
+    """What the index needs to know of a DICOM object: a typed view of its header."""
+
+    @property
+    def study_uid(self) -> str: ...
+    @property
+    def series_uid(self) -> str: ...
+    @property
+    def sop_uid(self) -> str: ...
+    @property
+    def sop_class(self) -> str: ...
+    @property
+    def transfer_syntax(self) -> str: ...
+    @property
+    def local_id(self) -> str: ...
+    @property
+    def patient_name(self) -> DecodedText: ...
+    @property
+    def sex(self) -> str: ...
+    @property
+    def birth_date(self) -> str: ...
+    @property
+    def accession(self) -> str: ...
+    @property
+    def study_date(self) -> str: ...
+    @property
+    def study_time(self) -> str: ...
+    @property
+    def study_description(self) -> str: ...
+    @property
+    def modality(self) -> str: ...
+    @property
+    def series_number(self) -> int | None: ...
+    @property
+    def series_description(self) -> str: ...
+    @property
+    def body_part(self) -> str: ...
+    @property
+    def instance_number(self) -> int | None: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def columns(self) -> int: ...
+    @property
+    def frames(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file that lies in the object store, durable."""
+
+    key: str
+    size: int
+    sha256: str
+    name: str = ""
+
+    def as_json(self) -> dict[str, str | int]:
+        """Return the form kept in rows that point at several files."""
+        return {"name": self.name, "key": self.key, "size": self.size, "sha256": self.sha256}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where something came from."""
+
+    site_id: str
+    actor: ActorRef
+    address: str
+    device_id: str | None = None
+    calling_ae: str = ""
+
+
+class Outcome(StrEnum):
+    """What became of a received object."""
+
+    STORED = "stored"
+    RESENT = "resent"
+    """The very same data set was here already."""
+    CONFLICT = "conflict"
+    """Other bytes under a UID that is taken: the first stays, these are quarantined."""
+
+
+def register(  # noqa: PLR0917 - the five things that make a reception
+    session: Session,
+    header: Header,
+    file: StoredFile,
+    dataset_sha256: str,
+    dataset_offset: int,
+    origin: Origin,
+    *,
+    settings: Settings,
+    now: datetime,
+) -> Outcome:
+    """Enter one DICOM object whose bytes are already durable.
+
+    Rows, audit and the job that settles the study are written in the caller's
+    transaction; only after its commit may the sender be told Success. Safe when the
+    same object arrives several times at once: one row comes of it.
+    """
+    study, new_study = _study(session, header, origin, settings, now)
+    series, new_series = _series(session, study, header)
+    instance, new = insert_or_get(
+        session,
+        Instance,
+        {"series_id": series.id, "sop_uid": header.sop_uid},
+        {
+            "sop_class": header.sop_class,
+            "transfer_syntax": header.transfer_syntax,
+            "number": header.instance_number,
+            "rows": header.rows,
+            "columns": header.columns,
+            "frames": header.frames,
+            "storage_key": file.key,
+            "size": file.size,
+            "sha256": file.sha256,
+            "dataset_sha256": dataset_sha256,
+            "dataset_offset": dataset_offset,
+            "device_id": origin.device_id,
+            "calling_ae": origin.calling_ae,
+            "address": origin.address,
+            "received_at": now,
+        },
+    )
+    if not new and instance.dataset_sha256 == dataset_sha256:
+        instance.resends += 1
+        _audit(session, Tag.INSTANCE_DUPLICATE, origin, instance.id, sop_uid=header.sop_uid)
+        return Outcome.RESENT
+    if not new:
+        quarantine(
+            session,
+            kind="dicom",
+            reason="uid_conflict",
+            files=[file],
+            origin=origin,
+            now=now,
+            study_uid=header.study_uid,
+            sop_uid=header.sop_uid,
+            transfer_syntax=header.transfer_syntax,
+        )
+        _audit(session, Tag.CONFLICT_RAISE, origin, instance.id, sop_uid=header.sop_uid)
+        return Outcome.CONFLICT
+    study.n_instances += 1
+    study.n_series += int(new_series)
+    _audit(session, Tag.INSTANCE_RECEIVE, origin, instance.id, sop_uid=header.sop_uid, sha256=dataset_sha256)
+    _arrived(session, study, first=new_study, settings=settings, now=now)
+    return Outcome.STORED
+
+
+def _study(
+    session: Session, header: Header, origin: Origin, settings: Settings, now: datetime
+) -> tuple[Study, bool]:
+    modality = study_modality(header.modality)
+    return insert_or_get(
+        session,
+        Study,
+        {"site_id": origin.site_id, "study_uid": header.study_uid},
+        {
+            "local_id": header.local_id[:64],
+            "patient_name": header.patient_name.text[:200],
+            "name_charset": header.patient_name.used[:32],
+            "name_confidence": header.patient_name.confidence,
+            "sex": header.sex[:1],
+            "birth_date": header.birth_date[:8],
+            "accession": header.accession[:64],
+            "study_date": header.study_date[:8],
+            "study_time": header.study_time[:16],
+            "description": header.study_description[:200],
+            "modality": modality,
+            "body_part": header.body_part[:64],
+            "first_received_at": now,
+            "last_received_at": now,
+            "settle_due_at": now + timedelta(seconds=settings.settle_for(modality)),
+        },
+    )
+
+
+def _series(session: Session, study: Study, header: Header) -> tuple[Series, bool]:
+    return insert_or_get(
+        session,
+        Series,
+        {"study_id": study.id, "series_uid": header.series_uid},
+        {
+            "modality": header.modality[:16],
+            "number": header.series_number,
+            "description": header.series_description[:200],
+            "body_part": header.body_part[:64],
+        },
+    )
+
+
+def study_modality(modality: str) -> str:
+    """Return the modality under which the worklist knows a study; all ECG objects are ECG."""
+    return "ECG" if modality in {"ECG", "HD", "EPS"} else modality[:16] or "OT"
+
+
+@dataclass(frozen=True)
+class NewRecording:
+    """An ECG read from files, ready to be entered."""
+
+    study_uid: str
+    digest: str
+    format: str
+    files: tuple[StoredFile, ...]
+    started_at: datetime | None
+    rate_hz: float
+    n_samples: int
+    leads: tuple[str, ...]
+    warnings: tuple[str, ...]
+    local_id: str
+    patient_name: str
+    sex: str
+    birth_date: str
+    accession: str = ""
+    clinical_question: str = ""
+    urgency: str = ""
+
+
+def register_recording(
+    session: Session, new: NewRecording, origin: Origin, *, settings: Settings, now: datetime
+) -> tuple[Recording, Study, Outcome]:
+    """Enter one ECG recording whose files are already durable; a re-send is found by its bytes."""
+    known = CatalogueRepository(session).recording_by_digest(origin.site_id, new.digest)
+    if known is not None:
+        known.resends += 1
+        _audit(session, Tag.INSTANCE_DUPLICATE, origin, known.id)
+        study = CatalogueRepository(session).study(known.study_id)
+        assert study is not None  # the foreign key says so
+        return known, study, Outcome.RESENT
+    started = (new.started_at or now).astimezone(settings.zone)
+    study, new_study = insert_or_get(
+        session,
+        Study,
+        {"site_id": origin.site_id, "study_uid": new.study_uid},
+        {
+            "local_id": new.local_id[:64],
+            "patient_name": new.patient_name[:200],
+            "sex": new.sex[:1],
+            "birth_date": new.birth_date[:8],
+            "accession": new.accession[:64],
+            "study_date": f"{started:%Y%m%d}",
+            "study_time": f"{started:%H%M%S}",
+            "modality": "ECG",
+            "clinical_question": new.clinical_question,
+            "urgency": new.urgency,
+            "first_received_at": now,
+            "last_received_at": now,
+            "settle_due_at": now + timedelta(seconds=settings.settle_for("ECG")),
+        },
+    )
+    recording = Recording(
+        study_id=study.id,
+        digest=new.digest,
+        format=new.format,
+        files=[file.as_json() for file in new.files],
+        started_at=new.started_at,
+        rate_hz=new.rate_hz,
+        n_samples=new.n_samples,
+        leads=list(new.leads),
+        warnings=list(new.warnings),
+        received_at=now,
+        sent_by=origin.actor.label[:64],
+    )
+    session.add(recording)
+    session.flush()
+    study.n_recordings += 1
+    _audit(session, Tag.RECORDING_RECEIVE, origin, recording.id, digest=new.digest)
+    _arrived(session, study, first=new_study, settings=settings, now=now)
+    return recording, study, Outcome.STORED
+
+
+def _arrived(session: Session, study: Study, *, first: bool, settings: Settings, now: datetime) -> None:
+    """Push back the quiet timer, and tell the worklist of a study that it thought was complete or did not know.
+
+    One settle job waits per study (its key is the study): it finds the timer moved
+    and waits again, so a thousand slices make one job and not a thousand.
+    """
+    again = study.settled_at is not None
+    seconds = settings.settle_for(study.modality)
+    study.last_received_at = now
+    study.settle_due_at = now + timedelta(seconds=seconds)
+    study.settled_at, study.settle_reason = None, ""
+    if (first or again) and seconds > 0:
+        enqueue(session, "worklist.receive", study_id=study.id)
+    if first or again or seconds == 0:
+        enqueue(session, "catalogue.settle", delay_seconds=seconds, study_id=study.id)
+
+
+def settle_now(session: Session, study_id: str, *, now: datetime) -> None:
+    """Let a study count as complete at once: the technician says that everything was sent."""
+    study = CatalogueRepository(session).lock_study(study_id)
+    if study is None:
+        raise NotFound("no such study")
+    if study.settled_at is None:
+        settle(session, study, reason="sent", now=now)
+
+
+def settle(session: Session, study: Study, *, reason: str, now: datetime) -> None:
+    """Mark a study complete and tell the worklist, in the caller's transaction."""
+    study.settled_at, study.settle_reason = now, reason
+    audit.record(
+        session,
+        Tag.STUDY_SETTLE,
+        actor=ActorRef("system", "hub", "hub"),
+        subject_kind="study",
+        subject_id=study.id,
+        site_id=study.site_id,
+        reason=reason,
+        instances=study.n_instances,
+    )
+    enqueue(session, "worklist.open_exam", study_id=study.id, reason=reason)
+
+
+def quarantine(
+    session: Session,
+    *,
+    kind: str,
+    reason: str,
+    files: list[StoredFile],
+    origin: Origin | None,
+    now: datetime,
+    detail: str = "",
+    study_uid: str = "",
+    sop_uid: str = "",
+    transfer_syntax: str = "",
+    calling_ae: str = "",
+    address: str = "",
+) -> Quarantined:
+    """Keep bytes at the desk, with the reason; the same bytes for the same reason are kept once."""
+    if len(files) == 1:
+        known = CatalogueRepository(session).same_quarantined(files[0].sha256, reason)
+        if known is not None:
+            return known
+    item = Quarantined(
+        at=now,
+        kind=kind,
+        reason=reason,
+        detail=detail[:500],
+        site_id=origin.site_id if origin else None,
+        calling_ae=(origin.calling_ae if origin else calling_ae)[:64],
+        address=(origin.address if origin else address)[:64],
+        study_uid=study_uid[:64],
+        sop_uid=sop_uid[:64],
+        transfer_syntax=transfer_syntax[:64],
+        files=[file.as_json() for file in files],
+    )
+    session.add(item)
+    session.flush()
+    audit.record(
+        session,
+        Tag.QUARANTINE_KEEP,
+        actor=origin.actor if origin else ActorRef("device", "", calling_ae),
+        subject_kind="quarantined",
+        subject_id=item.id,
+        site_id=item.site_id,
+        reason=reason,
+    )
+    return item
+
+
+def resolve_quarantined(
+    session: Session, item_id: str, *, resolution: str, reason: str, now: datetime, actor: ActorRef
+) -> Quarantined:
+    """Close a desk item by a person's decision; its bytes stay where they are."""
+    item = CatalogueRepository(session).quarantined(item_id)
+    if item is None:
+        raise NotFound("no such item at the desk")
+    if item.resolved_at is not None:
+        raise Conflict("somebody has decided this already")
+    item.resolved_at, item.resolved_by = now, actor.id
+    item.resolution, item.resolution_reason = resolution, reason[:500]
+    audit.record(
+        session,
+        Tag.QUARANTINE_RESOLVE,
+        actor=actor,
+        subject_kind="quarantined",
+        subject_id=item.id,
+        site_id=item.site_id,
+        resolution=resolution,
+    )
+    return item
+
+
+def _audit(session: Session, tag: Tag, origin: Origin, subject_id: str, **facts: str) -> None:
+    audit.record(
+        session,
+        tag,
+        actor=origin.actor,
+        subject_kind="recording" if tag is Tag.RECORDING_RECEIVE else "instance",
+        subject_id=subject_id,
+        site_id=origin.site_id,
+        address=origin.address,
+        **facts,
+    )

@@ -1,0 +1,34 @@
+"""Background work of the catalogue: settling studies that have gone quiet."""
+
+from hub.catalogue.repository import CatalogueRepository
+from hub.catalogue.service import settle
+from hub.context import Context
+from hub.jobs.queue import enqueue
+from hub.jobs.registry import job, scheduled
+
+
+@job("catalogue.settle")
+def settle_quiet_study(context: Context, *, study_id: str) -> None:
+    """Settle a study if its quiet time is over; otherwise look again when it will be."""
+    now = context.clock()
+    with context.db.transaction() as session:
+        study = CatalogueRepository(session).lock_study(study_id)
+        if study is None or study.settled_at is not None:
+            return
+        left = (study.settle_due_at - now).total_seconds()
+        if left > 0:
+            enqueue(session, "catalogue.settle", delay_seconds=left, study_id=study_id)
+        else:
+            settle(session, study, reason="quiet", now=now)
+
+
+@scheduled("catalogue.settle_overdue", every_seconds=60)
+def settle_overdue_studies(context: Context) -> None:
+    """Settle what a lost timer has left behind; normally there is nothing to do."""
+    now = context.clock()
+    with context.db.transaction() as session:
+        repository = CatalogueRepository(session)
+        for waiting in repository.unsettled(now):
+            study = repository.lock_study(waiting.id)
+            if study is not None and study.settled_at is None and study.settle_due_at <= now:
+                settle(session, study, reason="quiet", now=now)

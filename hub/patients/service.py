@@ -1,0 +1,92 @@
+"""Making identities; comparing what two sources say of one person."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from hub.db.repository import insert_or_get
+from hub.errors import Rejected
+from hub.kit.people import comparable_name, same_script, sex_of_id_number, valid_id_number
+from hub.patients.models import Patient
+
+BIRTH_DATE = re.compile(r"(\d{4}(\d{2}(\d{2})?)?)?")
+SEXES = ("M", "F", "O", "")
+
+
+@dataclass(frozen=True)
+class Person:
+    """What a form or an object says of a patient."""
+
+    local_id: str
+    name: str
+    sex: str = ""
+    birth_date: str = ""
+    id_number: str = ""
+    phone: str = ""
+
+
+def checked(person: Person) -> Person:
+    """Return `person` normalised, filling sex and birth date from a valid identity number.
+
+    Raises
+    ------
+    Rejected
+        A field cannot be what it claims to be, or contradicts the identity number.
+    """
+    name, number = person.name.strip(), person.id_number.strip().upper()
+    if not name:
+        raise Rejected("the patient's name is missing")
+    if person.sex not in SEXES:
+        raise Rejected("sex is M, F, O or empty")
+    birth_date = person.birth_date.replace("-", "")
+    if not BIRTH_DATE.fullmatch(birth_date):
+        raise Rejected("a birth date reads YYYYMMDD")
+    sex = person.sex
+    if number:
+        if not valid_id_number(number):
+            raise Rejected("the identity number is not valid: check its digits")
+        if sex and sex != sex_of_id_number(number):
+            raise Rejected("the identity number belongs to the other sex")
+        if birth_date and birth_date != number[6:14]:
+            raise Rejected("the identity number states another birth date")
+        sex, birth_date = sex_of_id_number(number), number[6:14]
+    return Person(person.local_id.strip(), name, sex, birth_date, number, person.phone.strip())
+
+
+def get_or_create(session: Session, site_id: str, person: Person, now: datetime) -> Patient:
+    """Return the identity (site, local id), making it when it is new; an existing one is never overwritten."""
+    row, _ = insert_or_get(
+        session,
+        Patient,
+        {"site_id": site_id, "local_id": person.local_id},
+        {
+            "name": person.name[:200],
+            "sex": person.sex,
+            "birth_date": person.birth_date,
+            "id_number": person.id_number,
+            "phone": person.phone,
+            "created_at": now,
+        },
+    )
+    return row
+
+
+def disagreements(known: Person, seen: Person, *, compare_ids: bool = True) -> list[str]:
+    """Name the fields in which two sources contradict each other: ``name``, ``id``, ``sex``.
+
+    An empty field contradicts nothing. A name in pinyin cannot be compared with one in
+    Han characters and does not count; the caller sees it as ``name_script`` instead.
+    """
+    found = []
+    if known.name and seen.name:
+        if not same_script(known.name, seen.name):
+            found.append("name_script")
+        elif comparable_name(known.name) != comparable_name(seen.name):
+            found.append("name")
+    if compare_ids and known.local_id and seen.local_id and known.local_id != seen.local_id:
+        found.append("id")
+    if {known.sex, seen.sex} == {"M", "F"}:
+        found.append("sex")
+    return found

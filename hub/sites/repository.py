@@ -1,0 +1,52 @@
+"""Every query about sites, devices and refused associations."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import func, or_, select
+
+from hub.db.repository import Repository
+from hub.sites.models import AssociationRefusal, Device, Site
+
+
+class SiteRepository(Repository):
+    """Sites and what is registered under them."""
+
+    def site(self, site_id: str) -> Site | None:
+        """Return a site by its id."""
+        return self.session.get(Site, site_id)
+
+    def site_by_code(self, code: str) -> Site | None:
+        """Return a site by its code, whatever its case."""
+        return self.session.scalars(select(Site).where(func.lower(Site.code) == code.lower())).one_or_none()
+
+    def sites(self, only: frozenset[str] | None = None) -> Sequence[Site]:
+        """Return the sites, all or those whose ids are given, by code."""
+        statement = select(Site).order_by(Site.code)
+        return self.session.scalars(statement if only is None else statement.where(Site.id.in_(only))).all()
+
+    def highest_number(self) -> int:
+        """Return the highest site number in use, 0 when there is no site."""
+        return self.session.scalar(select(func.max(Site.number))) or 0
+
+    def device(self, device_id: str) -> Device | None:
+        """Return a device by its id."""
+        return self.session.get(Device, device_id)
+
+    def devices(self, site_id: str | None = None) -> Sequence[Device]:
+        """Return the devices of a site, or all."""
+        statement = select(Device).order_by(Device.site_id, Device.ae_title)
+        return self.session.scalars(statement if site_id is None else statement.where(Device.site_id == site_id)).all()
+
+    def devices_on_wire(self, ae_title: str, address: str) -> Sequence[Device]:
+        """Return the active devices that an association could come from: by address or by title."""
+        return self.session.scalars(
+            select(Device)
+            .join(Site, Site.id == Device.site_id)
+            .where(Device.active, Site.active, or_(Device.address == address, Device.ae_title == ae_title))
+        ).all()
+
+    def refusals(self, limit: int = 100) -> Sequence[AssociationRefusal]:
+        """Return the latest refused associations."""
+        return self.session.scalars(
+            select(AssociationRefusal).order_by(AssociationRefusal.at.desc()).limit(limit)
+        ).all()

@@ -1,0 +1,179 @@
+"""Registering sites and devices, and telling which device is calling."""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from hub.audit import service as audit
+from hub.audit.service import ActorRef
+from hub.audit.tags import Tag
+from hub.errors import Conflict, NotFound, Rejected
+from hub.kit.text import known_charset
+from hub.sites.models import AssociationRefusal, Device, Site
+from hub.sites.repository import SiteRepository
+
+CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,15}")
+AE_LENGTH = 16
+
+
+def add_site(session: Session, code: str, name: str, *, now: datetime, actor: ActorRef) -> Site:
+    """Register a site.
+
+    Raises
+    ------
+    Rejected
+        The code is not 1 to 16 letters, digits, dashes or underscores, or the name is empty.
+    Conflict
+        The code is taken.
+    """
+    if not CODE.fullmatch(code):
+        raise Rejected("a site code is 1 to 16 letters, digits, '-' or '_'")
+    if not name.strip():
+        raise Rejected("a site needs a name")
+    repository = SiteRepository(session)
+    if repository.site_by_code(code):
+        raise Conflict(f"the site code {code} is taken")
+    site = Site(code=code, number=repository.highest_number() + 1, name=name.strip(), created_at=now)
+    session.add(site)
+    session.flush()
+    audit.record(
+        session, Tag.SITE_CREATE, actor=actor, subject_kind="site", subject_id=site.id, site_id=site.id, code=code
+    )
+    return site
+
+
+def require_site(session: Session, code: str) -> Site:
+    """Return a site by its code or raise `NotFound`."""
+    site = SiteRepository(session).site_by_code(code)
+    if site is None:
+        raise NotFound(f"no site has the code {code}")
+    return site
+
+
+def add_device(
+    session: Session,
+    site: Site,
+    ae_title: str,
+    *,
+    address: str | None = None,
+    charset: str | None = None,
+    label: str = "",
+    now: datetime,
+    actor: ActorRef,
+) -> Device:
+    """Register a device under a site.
+
+    Raises
+    ------
+    Rejected
+        AE title, address or character set cannot be one.
+    Conflict
+        A device with this title and address is registered already.
+    """
+    title = ae_title.strip()
+    if not 1 <= len(title) <= AE_LENGTH or not title.isascii() or not title.isprintable() or "\\" in title:
+        raise Rejected("an AE title is 1 to 16 printable ASCII characters without backslash")
+    address = _normal_address(address)
+    if charset and not known_charset(charset):
+        raise Rejected(f"{charset} is no character set that the hub can decode")
+    repository = SiteRepository(session)
+    if any(d.ae_title == title and d.address == address for d in repository.devices_on_wire(title, address or "")):
+        raise Conflict(f"a device {title} with this address is registered already")
+    device = Device(
+        site_id=site.id, ae_title=title, address=address, charset=charset or None, label=label.strip(), created_at=now
+    )
+    session.add(device)
+    session.flush()
+    audit.record(
+        session,
+        Tag.DEVICE_CREATE,
+        actor=actor,
+        subject_kind="device",
+        subject_id=device.id,
+        site_id=site.id,
+        ae_title=title,
+    )
+    return device
+
+
+def set_device_active(session: Session, device_id: str, *, active: bool, actor: ActorRef) -> Device:
+    """Block a device or let it in again."""
+    device = SiteRepository(session).device(device_id)
+    if device is None:
+        raise NotFound("no such device")
+    device.active = active
+    audit.record(
+        session,
+        Tag.DEVICE_CHANGE,
+        actor=actor,
+        subject_kind="device",
+        subject_id=device.id,
+        site_id=device.site_id,
+        active=int(active),
+    )
+    return device
+
+
+def _normal_address(address: str | None) -> str | None:
+    if not address:
+        return None
+    try:
+        return str(ipaddress.ip_address(address.strip()))
+    except ValueError as error:
+        raise Rejected("an address is an IPv4 or IPv6 address, for example 10.1.2.3") from error
+
+
+@dataclass(frozen=True)
+class DeviceKnown:
+    """Which registered device is calling, as plain values that outlive the session."""
+
+    id: str
+    site_id: str
+    site_code: str
+    charset: str | None
+
+
+@dataclass(frozen=True)
+class DeviceUnknown:
+    """No registered device fits, and why."""
+
+    reason: str
+    """``unknown_device``, ``wrong_address`` or ``ambiguous_device``: a key of the catalogue."""
+
+
+def recognise(session: Session, calling_ae: str, address: str) -> DeviceKnown | DeviceUnknown:
+    """Tell which registered device an association comes from.
+
+    The address comes first: a device registered with one is found by it, its title
+    then only decides between several at the same address. A device without an
+    address is found by its title. Two sites that both use one title without
+    addresses cannot be told apart, and nothing is guessed.
+    """
+    title = calling_ae.strip(" \0")
+    found = SiteRepository(session).devices_on_wire(title, address)
+    here = [device for device in found if device.address == address]
+    if len(here) > 1:
+        here = [device for device in here if device.ae_title == title]
+    candidates = here or [device for device in found if device.ae_title == title and device.address is None]
+    if len(candidates) == 1:
+        device = candidates[0]
+        site = SiteRepository(session).site(device.site_id)
+        assert site is not None  # the foreign key says so
+        return DeviceKnown(device.id, site.id, site.code, device.charset)
+    if candidates:
+        return DeviceUnknown("ambiguous_device")
+    return DeviceUnknown("wrong_address" if found else "unknown_device")
+
+
+def record_refusal(
+    session: Session, *, calling_ae: str, called_ae: str, address: str, reason: str, now: datetime
+) -> None:
+    """Keep a refused association for the IT page."""
+    session.add(
+        AssociationRefusal(
+            at=now, calling_ae=calling_ae[:64], called_ae=called_ae[:64], address=address, reason=reason[:64]
+        )
+    )
