@@ -1,0 +1,43 @@
+"""What the listener accepts: every storage SOP class in every transfer syntax.
+
+Names and UIDs come from the dictionaries of pydicom and pynetdicom. The acceptor of
+an association may offer any number of presentation contexts; only a requestor is
+held to 128 (PS3.8 section 9.3.2.2).
+"""
+
+import re
+from functools import cache
+
+_STORAGE_NAME = re.compile(r"\bStorage\b")
+_NOT_COMPOSITE = re.compile(r"Commitment|Directory|Management|Inventory")
+
+DEFLATED_IMAGE_FRAME = "1.2.840.10008.1.2.8.1"
+"""Deflated Image Frame Compression (PS3.5 section A.4.13), newer than pydicom's dictionary."""
+
+_STREAMED = ("SMPTE", "JPIP")
+"""Live video over IP, and pixels fetched from elsewhere: nothing that a store can keep."""
+
+
+@cache
+def storage_classes() -> dict[str, str]:
+    """Return the UIDs of all composite storage SOP classes with their keywords.
+
+    Retired ones included: an ultrasound machine of 1998 still sends them.
+    """
+    from pydicom._uid_dict import UID_dictionary
+    from pynetdicom import sop_class
+
+    known = {str(uid): keyword for keyword, uid in sop_class._STORAGE_CLASSES.items()}  # noqa: SLF001
+    for uid, (name, kind, _, _, keyword) in UID_dictionary.items():
+        if kind == "SOP Class" and _STORAGE_NAME.search(name) and not _NOT_COMPOSITE.search(name):
+            known.setdefault(uid, keyword)
+    return known
+
+
+@cache
+def transfer_syntaxes() -> tuple[str, ...]:
+    """Return the UIDs of all transfer syntaxes that carry a whole data set."""
+    from pydicom.uid import AllTransferSyntaxes
+
+    kept = [str(uid) for uid in AllTransferSyntaxes if not uid.name.startswith(_STREAMED)]
+    return (*kept, DEFLATED_IMAGE_FRAME)

@@ -1,0 +1,341 @@
+"""What the catalogue needs to know of an object, read from a copy of its bytes.
+
+Tolerant towards values (a wrong date is no date), strict towards identity and size:
+an object that cannot be filed or whose pixels cannot be there is refused by name,
+so that the caller can put it into quarantine with the reason.
+"""
+
+import contextlib
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+
+from hub.dicom.elements import (
+    DOUBLE_PIXEL_DATA,
+    FLOAT_PIXEL_DATA,
+    PIXEL_DATA,
+    Element,
+    Encoding,
+    items,
+    walk,
+)
+from hub.dicom.part10 import layout
+from hub.dicom.source import Readable, Source, open_source
+from hub.errors import Malformed, Rejected, TooLarge
+from hub.kit.text import DecodedText, PersonName, decode_text, person_name
+from hub.kit.uids import BadUid, parse_uid
+
+MAX_FRAME_BYTES = 512 * 1024 * 1024
+"""Decoded size of one frame beyond which an image is refused (a 60-megapixel film has 120 MB)."""
+
+MAX_INFLATED_BYTES = 1024 * 1024 * 1024
+"""Size beyond which a deflated data set is refused unread."""
+
+MAX_VALUE_BYTES = 16 * 1024
+"""No value of the header is longer; the rest of one that is, is not read."""
+
+
+class UidMissing(Rejected):
+    """The SOP Instance, Study or Series Instance UID is missing or is no UID."""
+
+
+class PixelsMissing(Rejected):
+    """The image states more pixels than its bytes can hold."""
+
+
+class PixelsImpossible(Rejected):
+    """The image states dimensions that no picture has."""
+
+
+class PixelsTooLarge(TooLarge):
+    """The image would take more memory than is allowed for one frame."""
+
+
+class InflatesTooLarge(TooLarge):
+    """The deflated data set grows beyond the limit."""
+
+
+class BrokenDeflate(Malformed):
+    """The deflated data set cannot be inflated."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderPatient:
+    """The patient as the device wrote it."""
+
+    local_id: str
+    issuer: str
+    name: PersonName
+    sex: str
+    """M, F, O or empty."""
+    birth_date: str
+    """YYYYMMDD or empty."""
+    age: str
+    """As sent, such as 045Y; empty when absent."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderPixels:
+    """The Image Pixel facts of an object that has pixel data (PS3.3 section C.7.6.3)."""
+
+    rows: int
+    columns: int
+    frames: int
+    samples: int
+    bits: int
+    photometric: str
+    expected_bytes: int
+    """Size of all frames when not compressed."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceHeader:
+    """One object's identity and description, for the catalogue and the worklist.
+
+    Numbers are None and texts empty where the object says nothing usable.
+    """
+
+    sop_uid: str
+    sop_class: str
+    transfer_syntax: str
+    study_uid: str
+    series_uid: str
+    patient: HeaderPatient
+    accession: str
+    study_id: str
+    study_date: str
+    study_time: str
+    study_description: DecodedText
+    modality: str
+    series_number: int | None
+    series_description: DecodedText
+    body_part: str
+    laterality: str
+    view: str
+    instance_number: int | None
+    acquired_date: str
+    acquired_time: str
+    station: DecodedText
+    institution: DecodedText
+    manufacturer: DecodedText
+    model: DecodedText
+    charset: str
+    """Specific Character Set as sent, ``\\`` between several values."""
+    pixels: HeaderPixels | None
+    """None for an object without pixel data."""
+
+    @property
+    def frames(self) -> int:
+        """Number of frames; 0 without pixel data."""
+        return self.pixels.frames if self.pixels else 0
+
+
+def read_header(
+    data: Readable, transfer_syntax: str, charset_override: str | None = None, *, sop_class: str = ""
+) -> InstanceHeader:
+    """Read everything the catalogue needs of one data set.
+
+    Parameters
+    ----------
+    data : bytes, path or seekable binary file
+        The data set alone, without the file header. It is only read.
+    transfer_syntax : str
+        The UID under which it was sent.
+    charset_override : str, optional
+        The charset this device is known to use, whatever it declares.
+    sop_class : str, optional
+        From the association or the file header; used when the data set has none.
+
+    Raises
+    ------
+    UidMissing
+        It cannot be filed: no usable SOP Instance, Study or Series Instance UID.
+    PixelsMissing, PixelsImpossible, PixelsTooLarge
+        It states an image that its bytes cannot be.
+    InflatesTooLarge, BrokenDeflate
+        A deflated data set that is a bomb or broken.
+    BrokenDataset
+        The elements do not fit together, for instance when it is cut off.
+    """
+    with open_dataset(data, transfer_syntax) as (source, encoding):
+        return _Reader(source, encoding, charset_override).header(transfer_syntax, sop_class)
+
+
+@contextlib.contextmanager
+def open_dataset(data: Readable, transfer_syntax: str) -> Iterator[tuple[Source, Encoding]]:
+    """Give the data set's bytes, inflated where necessary, and its layout."""
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    with open_source(data) as stored:
+        source = stored
+        if transfer_syntax == DeflatedExplicitVRLittleEndian:
+            source = Source(memoryview(inflate(stored.read(0, stored.size))))
+        yield source, layout(transfer_syntax, source.read(0, 12))
+
+
+def inflate(raw: bytes, limit: int = MAX_INFLATED_BYTES) -> bytes:
+    """Inflate a deflated data set (PS3.5 section A.5), never beyond `limit` bytes."""
+    worker = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        inflated = worker.decompress(raw, limit)
+    except zlib.error as error:
+        raise BrokenDeflate(bytes=len(raw)) from error
+    if worker.unconsumed_tail:
+        raise InflatesTooLarge(limit=limit)
+    if not worker.eof:
+        raise BrokenDeflate(bytes=len(raw))
+    return inflated
+
+
+class _Reader:
+    """The wanted elements of one data set, and how to make values of them."""
+
+    def __init__(self, source: Source, encoding: Encoding, override: str | None) -> None:
+        self._source = source
+        self._encoding = encoding
+        self._override = override
+        self._elements: dict[int, Element] = {}
+        self._pixel_element: Element | None = None
+        for element in walk(source, 0, source.size, encoding):
+            if element.tag in {PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_PIXEL_DATA}:
+                self._pixel_element = element
+            elif not element.undefined:
+                self._elements.setdefault(element.tag, element)
+        self._charset = self._code(0x00080005, separator="\\")
+
+    def header(self, transfer_syntax: str, sop_class: str) -> InstanceHeader:
+        stated_class = self._code(0x00080016) or sop_class
+        return InstanceHeader(
+            sop_uid=self._uid(0x00080018),
+            sop_class=self._tolerant_uid(stated_class),
+            transfer_syntax=transfer_syntax,
+            study_uid=self._uid(0x0020000D),
+            series_uid=self._uid(0x0020000E),
+            patient=HeaderPatient(
+                local_id=self._text(0x00100020).text,
+                issuer=self._text(0x00100021).text,
+                name=person_name(self._raw(0x00100010), self._charset, self._override),
+                sex=_sex(self._text(0x00100040).text),
+                birth_date=_date(self._code(0x00100030)),
+                age=self._code(0x00101010),
+            ),
+            accession=self._text(0x00080050).text,
+            study_id=self._text(0x00200010).text,
+            study_date=_date(self._code(0x00080020)),
+            study_time=_time(self._code(0x00080030)),
+            study_description=self._text(0x00081030),
+            modality=self._code(0x00080060).upper()[:16],
+            series_number=self._number(0x00200011),
+            series_description=self._text(0x0008103E),
+            body_part=self._text(0x00180015).text,
+            laterality=(self._code(0x00200062) or self._code(0x00200060)).upper()[:1],
+            view=self._code(0x00185101).upper(),
+            instance_number=self._number(0x00200013),
+            acquired_date=_date(self._code(0x00080022) or self._code(0x00080023)),
+            acquired_time=_time(self._code(0x00080032) or self._code(0x00080033)),
+            station=self._text(0x00081010),
+            institution=self._text(0x00080080),
+            manufacturer=self._text(0x00080070),
+            model=self._text(0x00081090),
+            charset=self._charset,
+            pixels=self._pixels(),
+        )
+
+    def _raw(self, tag: int) -> bytes:
+        element = self._elements.get(tag)
+        if element is None:
+            return b""
+        return self._source.read(element.offset, min(element.length, MAX_VALUE_BYTES))
+
+    def _text(self, tag: int) -> DecodedText:
+        return decode_text(self._raw(tag), self._charset, self._override)
+
+    def _code(self, tag: int, separator: str = "") -> str:
+        """Return the first value of an element that holds plain ASCII, or all of them."""
+        values = [part.strip("\0 ") for part in self._raw(tag).decode("ascii", errors="replace").split("\\")]
+        return separator.join(values) if separator else values[0]
+
+    def _number(self, tag: int) -> int | None:
+        with contextlib.suppress(ValueError, OverflowError):
+            return int(float(self._code(tag)))
+        return None
+
+    def _short(self, tag: int) -> int:
+        raw = self._raw(tag)
+        if len(raw) >= 2:  # noqa: PLR2004 - an unsigned short
+            return int(struct.unpack_from("<H" if self._encoding.little else ">H", raw)[0])
+        return 0
+
+    def _uid(self, tag: int) -> str:
+        try:
+            return parse_uid(self._code(tag))
+        except BadUid as error:
+            raise UidMissing(tag=f"{tag:08X}") from error
+
+    @staticmethod
+    def _tolerant_uid(text: str) -> str:
+        with contextlib.suppress(BadUid):
+            return parse_uid(text)
+        return ""
+
+    def _pixels(self) -> HeaderPixels | None:
+        if self._pixel_element is None:
+            return None
+        bits = {FLOAT_PIXEL_DATA: 32, DOUBLE_PIXEL_DATA: 64}.get(self._pixel_element.tag) or self._short(
+            0x00280100
+        )
+        photometric = self._code(0x00280004).upper()
+        rows, columns, samples = (
+            self._short(0x00280010),
+            self._short(0x00280011),
+            self._short(0x00280002) or 1,
+        )
+        frames = self._number(0x00280008)
+        frames = 1 if frames is None else frames
+        if min(rows, columns, bits, frames) <= 0 or bits > 64 or samples > 4:  # noqa: PLR2004 - PS3.3 C.7.6.3
+            raise PixelsImpossible(rows=rows, columns=columns, frames=frames, bits=bits, samples=samples)
+        frame_bits = rows * columns * bits * (2 if photometric == "YBR_FULL_422" else samples)
+        if frame_bits > MAX_FRAME_BYTES * 8:
+            raise PixelsTooLarge(rows=rows, columns=columns, bits=bits, samples=samples)
+        expected = (frame_bits * frames + 7) // 8
+        self._check_bytes(self._pixel_element, expected, frames)
+        return HeaderPixels(rows, columns, frames, samples, bits, photometric, expected)
+
+    def _check_bytes(self, element: Element, expected: int, frames: int) -> None:
+        """Refuse an image that is cut off, or whose frames cannot be in its bytes."""
+        available = self._source.size - element.offset
+        if not element.undefined:
+            if element.length > available:
+                raise PixelsMissing(expected=element.length, found=available)
+            if element.length < expected:
+                raise PixelsMissing(expected=expected, found=element.length)
+            return
+        lengths = [item.end - item.start for item in items(self._source, element, self._source.size)]
+        # The first item is the offset table; one stream (video) may hold all frames.
+        if sum(lengths[1:]) < frames:
+            raise PixelsMissing(frames=frames, found=max(0, len(lengths) - 1))
+
+
+def _date(text: str) -> str:
+    """Return YYYYMMDD for a date that exists, also from the older YYYY.MM.DD."""
+    digits = text.replace(".", "").replace("-", "").replace("/", "")[:8]
+    with contextlib.suppress(ValueError):
+        return date(int(digits[:4]), int(digits[4:6]), int(digits[6:8])).strftime("%Y%m%d")
+    return ""
+
+
+def _time(text: str) -> str:
+    """Return HHMMSS for a time of day, padded with zeros; empty when there is none."""
+    digits = text.replace(":", "").split(".", 1)[0]
+    if not digits.isascii() or not digits.isdigit() or len(digits) not in {2, 4, 6}:
+        return ""
+    digits = digits.ljust(6, "0")
+    within = int(digits[:2]) < 24 and int(digits[2:4]) < 60 and int(digits[4:]) <= 60  # noqa: PLR2004 - a clock
+    return digits if within else ""
+
+
+def _sex(text: str) -> str:
+    first = text.strip()[:1].upper()
+    return {"M": "M", "F": "F", "O": "O", "男": "M", "女": "F"}.get(first, "")

@@ -1,0 +1,51 @@
+"""Where the bytes of one stored object are read from: memory, a path, or an open object."""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+Readable = bytes | bytearray | memoryview | Path | BinaryIO
+"""Bytes in memory, a file's path, or a seekable binary file such as a store's object."""
+
+_WINDOW = 64 * 1024
+
+
+class Source:
+    """Random access to bytes, through one window so that headers cost few reads."""
+
+    def __init__(self, data: memoryview | BinaryIO) -> None:
+        self._file: BinaryIO | None = None
+        self._window = memoryview(b"")
+        self._start = 0
+        if isinstance(data, memoryview):
+            self._window = data
+            self.size = len(data)
+        else:
+            self._file = data
+            self.size = data.seek(0, io.SEEK_END)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return up to `length` bytes from `offset`; fewer where the object ends."""
+        length = max(0, min(length, self.size - offset))
+        begin = offset - self._start
+        if begin < 0 or begin + length > len(self._window):
+            if self._file is None:
+                return b""
+            self._file.seek(offset)
+            self._start, begin = offset, 0
+            self._window = memoryview(self._file.read(max(length, _WINDOW)))
+        return bytes(self._window[begin : begin + length])
+
+
+@contextmanager
+def open_source(data: Readable) -> Iterator[Source]:
+    """Open `data` for random access; a file given as an object is left open."""
+    if isinstance(data, Path):
+        with data.open("rb") as file:
+            yield Source(file)
+    elif isinstance(data, (bytes, bytearray, memoryview)):
+        yield Source(memoryview(data).cast("B"))
+    else:
+        yield Source(data)
