@@ -1,0 +1,245 @@
+"""Every query about orders, exams and timelines."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, update
+
+from hub.auth.actor import Actor
+from hub.auth.roles import Permission
+from hub.catalogue.models import Study
+from hub.db.repository import Repository, insert_or_get
+from hub.patients.models import Patient
+from hub.sites.models import Site
+from hub.worklist.models import AccessionCounter, Exam, ExamStep, Order
+from hub.worklist.states import LEASED_STATES, State
+
+VIEW_PERMISSIONS = (Permission.EXAM_VIEW, Permission.WORKLIST_VIEW)
+
+
+@dataclass(frozen=True)
+class ExamRow:
+    """An exam with what a list shows of it."""
+
+    exam: Exam
+    site: Site
+    patient: Patient | None
+    study: Study | None
+    order: Order | None
+
+    @property
+    def patient_name(self) -> str:
+        """The name as ordered, else as the objects state it."""
+        return self.patient.name if self.patient else self.study.patient_name if self.study else ""
+
+    @property
+    def sex(self) -> str:
+        """M, F, O or empty."""
+        return (self.patient.sex if self.patient else "") or (self.study.sex if self.study else "")
+
+    @property
+    def birth_date(self) -> str:
+        """YYYYMMDD or shorter or empty."""
+        return (self.patient.birth_date if self.patient else "") or (self.study.birth_date if self.study else "")
+
+    @property
+    def local_id(self) -> str:
+        """The site's own number of the patient."""
+        return (self.patient.local_id if self.patient else "") or (self.study.local_id if self.study else "")
+
+    @property
+    def clinical_question(self) -> str:
+        """As ordered, else as sent along with an upload."""
+        return self.order.clinical_question if self.order else self.study.clinical_question if self.study else ""
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What a list of exams is narrowed to; an empty field narrows nothing."""
+
+    modality: str = ""
+    site_id: str = ""
+    states: frozenset[State] = frozenset()
+    text: str = ""
+    owner_id: str = ""
+    unordered: bool = False
+
+
+class WorklistRepository(Repository):
+    """Orders and exams."""
+
+    def readable(self, actor: Actor) -> Select[tuple[Exam]]:
+        """Return the exams this actor may see; every listing for a person starts here."""
+        sites = actor.sites_for(*VIEW_PERMISSIONS)
+        statement = select(Exam)
+        return statement if sites is None else statement.where(Exam.site_id.in_(sites))
+
+    def readable_exam(self, actor: Actor, exam_id: str) -> Exam | None:
+        """Return one exam, by id or number, if the actor may see it."""
+        return self.session.scalars(
+            self.readable(actor).where(or_(Exam.id == exam_id, Exam.number == exam_id))
+        ).one_or_none()
+
+    def rows(
+        self, actor: Actor, narrow: Filter, *, newest_first: bool = False, limit: int = 200, offset: int = 0
+    ) -> Sequence[ExamRow]:
+        """Return exams with what a list shows, in reading order or newest first."""
+        statement = self._narrowed(self.readable(actor), narrow)
+        joined = (
+            statement.add_columns(Site, Patient, Study, Order)
+            .join(Site, Site.id == Exam.site_id)
+            .outerjoin(Patient, Patient.id == Exam.patient_id)
+            .outerjoin(Study, Study.id == Exam.study_id)
+            .outerjoin(Order, Order.id == Exam.order_id)
+        )
+        # No due time yet (still receiving) sorts behind those that have one.
+        order = (Exam.created_at.desc(),) if newest_first else (
+            Exam.priority,
+            Exam.due_at.is_(None),
+            Exam.due_at,
+            Exam.created_at,
+        )
+        return [ExamRow(*row) for row in self.session.execute(joined.order_by(*order).limit(limit).offset(offset))]
+
+    def row(self, actor: Actor, exam_id: str) -> ExamRow | None:
+        """Return one exam with what a page shows of it."""
+        exam = self.readable_exam(actor, exam_id)
+        return self.row_of(exam) if exam else None
+
+    def row_of(self, exam: Exam) -> ExamRow:
+        """Return an exam together with its site, patient, study and order."""
+        site = self.session.get(Site, exam.site_id)
+        assert site is not None  # the foreign key says so
+        return ExamRow(
+            exam,
+            site,
+            self.session.get(Patient, exam.patient_id) if exam.patient_id else None,
+            self.session.get(Study, exam.study_id) if exam.study_id else None,
+            self.session.get(Order, exam.order_id) if exam.order_id else None,
+        )
+
+    def counts(self, actor: Actor, narrow: Filter) -> dict[State, int]:
+        """Return how many exams are in each state."""
+        exams = self._narrowed(self.readable(actor), narrow).subquery()
+        return {
+            State(state): count
+            for state, count in self.session.execute(select(exams.c.state, func.count()).group_by(exams.c.state))
+        }
+
+    def _narrowed(self, statement: Select[Any], narrow: Filter) -> Select[Any]:
+        conditions: list[ColumnElement[bool]] = []
+        if narrow.modality:
+            conditions.append(Exam.modality == narrow.modality)
+        if narrow.site_id:
+            conditions.append(Exam.site_id == narrow.site_id)
+        if narrow.states:
+            conditions.append(Exam.state.in_([str(state) for state in narrow.states]))
+        if narrow.owner_id:
+            conditions.append(Exam.owner_id == narrow.owner_id)
+        if narrow.unordered:
+            conditions.append(Exam.unordered.is_(True))
+        if narrow.text:
+            patients = select(Patient.id).where(
+                or_(Patient.name.contains(narrow.text, autoescape=True), Patient.local_id == narrow.text)
+            )
+            studies = select(Study.id).where(
+                or_(Study.patient_name.contains(narrow.text, autoescape=True), Study.accession == narrow.text)
+            )
+            conditions.append(
+                or_(Exam.number == narrow.text, Exam.patient_id.in_(patients), Exam.study_id.in_(studies))
+            )
+        return statement.where(*conditions)
+
+    def exam(self, exam_id: str) -> Exam | None:
+        """Return an exam by its id, whoever asks: for jobs."""
+        return self.session.get(Exam, exam_id)
+
+    def exam_of_study(self, study_id: str) -> Exam | None:
+        """Return the exam that a study belongs to."""
+        return self.session.scalars(select(Exam).where(Exam.study_id == study_id)).one_or_none()
+
+    def exam_of_order(self, order_id: str) -> Exam | None:
+        """Return the exam that an order began."""
+        return self.session.scalars(select(Exam).where(Exam.order_id == order_id)).one_or_none()
+
+    def order_for(self, site_id: str, accession: str, study_uid: str) -> Order | None:
+        """Return the site's order that objects name by accession number or worklist UID."""
+        by_uid = and_(Order.site_id == site_id, Order.study_uid == study_uid)
+        found = self.session.scalars(select(Order).where(by_uid)).first()
+        if found is None and accession:
+            found = self.session.scalars(
+                select(Order).where(Order.site_id == site_id, Order.accession == accession)
+            ).first()
+        return found
+
+    def order(self, order_id: str) -> Order | None:
+        """Return an order by its id."""
+        return self.session.get(Order, order_id)
+
+    def open_orders(self, actor: Actor, site_id: str) -> Sequence[tuple[Order, Exam]]:
+        """Return a site's orders that still wait for their objects."""
+        statement = (
+            self.readable(actor)
+            .add_columns(Order)
+            .join(Order, Order.id == Exam.order_id)
+            .where(Exam.site_id == site_id, Exam.state == State.ORDERED)
+            .order_by(Exam.created_at.desc())
+            .limit(200)
+        )
+        return [(order, exam) for exam, order in self.session.execute(statement)]
+
+    def priors(self, actor: Actor, exam: Exam, limit: int = 20) -> Sequence[Exam]:
+        """Return earlier exams of the same identity that have objects, newest first."""
+        if exam.patient_id is None:
+            return []
+        return self.session.scalars(
+            self.readable(actor)
+            .where(Exam.patient_id == exam.patient_id, Exam.id != exam.id, Exam.study_id.is_not(None))
+            .order_by(Exam.created_at.desc())
+            .limit(limit)
+        ).all()
+
+    def steps(self, exam_id: str) -> Sequence[ExamStep]:
+        """Return an exam's timeline, oldest first."""
+        return self.session.scalars(
+            select(ExamStep).where(ExamStep.exam_id == exam_id).order_by(ExamStep.at, ExamStep.id)
+        ).all()
+
+    def move(self, exam_id: str, expected: State, values: dict[str, Any], *conditions: ColumnElement[bool]) -> bool:
+        """Change an exam if it is still in the `expected` state; tell whether this call did it.
+
+        One conditional UPDATE: of two that race, one finds the row changed.
+        """
+        result = self.session.execute(
+            update(Exam)
+            .where(Exam.id == exam_id, Exam.state == str(expected), *conditions)
+            .values(**values)
+            .execution_options(synchronize_session=False)
+        )
+        changed = bool(getattr(result, "rowcount", 0))
+        known = self.session.get(Exam, exam_id)
+        if known is not None:
+            self.session.refresh(known)
+        return changed
+
+    def expired(self, now: datetime, limit: int = 100) -> Sequence[Exam]:
+        """Return exams whose reader has shown no sign of life within the lease."""
+        return self.session.scalars(
+            select(Exam)
+            .where(Exam.state.in_([str(state) for state in LEASED_STATES]), Exam.lease_until < now)
+            .limit(limit)
+        ).all()
+
+    def next_accession(self, site_id: str, day: str) -> int:
+        """Return the next running number of a site's day; two callers never get the same."""
+        row, _ = insert_or_get(self.session, AccessionCounter, {"site_id": site_id, "day": day}, {"last": 0})
+        row.last += 1
+        self.session.flush()
+        return row.last
+
+    def modalities(self, actor: Actor, states: Iterable[State]) -> Sequence[str]:
+        """Return the modalities that occur in a list."""
+        exams = self._narrowed(self.readable(actor), Filter(states=frozenset(states))).subquery()
+        return self.session.scalars(select(exams.c.modality).distinct().order_by(exams.c.modality)).all()

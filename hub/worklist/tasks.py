@@ -1,0 +1,38 @@
+"""Background work of the worklist."""
+
+from hub.auth.actor import SYSTEM
+from hub.context import Context
+from hub.errors import Conflict
+from hub.jobs.registry import job, scheduled
+from hub.worklist import matching, service
+from hub.worklist.repository import WorklistRepository
+
+
+@job("worklist.receive")
+def receive(context: Context, *, study_id: str) -> None:
+    """Give a study that has begun to arrive its exam."""
+    with context.db.transaction() as session:
+        matching.receive(session, study_id, settings=context.settings, now=context.clock())
+
+
+@job("worklist.open_exam")
+def open_exam(context: Context, *, study_id: str, reason: str) -> None:
+    """Put the exam of a settled study on the worklist."""
+    with context.db.transaction() as session:
+        matching.open_exam(session, study_id, reason, settings=context.settings, now=context.clock())
+
+
+@scheduled("worklist.expire_leases", every_seconds=5)
+def expire_leases(context: Context) -> None:
+    """Take exams back from readers whose pages have gone silent; drafts are kept."""
+    now = context.clock()
+    with context.db.reading() as session:
+        waiting = [exam.id for exam in WorklistRepository(session).expired(now)]
+    for exam_id in waiting:
+        try:
+            with context.db.transaction() as session:
+                exam = WorklistRepository(session).exam(exam_id)
+                if exam is not None:
+                    service.expire(session, exam, SYSTEM, now)
+        except Conflict:
+            continue  # the reader came back in this very moment
