@@ -1,0 +1,43 @@
+"""Why an ECG file is refused. Each cause has its own name; facts are never patient data."""
+
+from hub.errors import Malformed, Rejected, TooLarge
+
+
+class UnknownFormat(Rejected):
+    """The file is none of the ECG formats that are read."""
+
+
+class FormatFeature(Rejected):
+    """The file is of a known format but uses a part of it that is not read."""
+
+
+class UnitsMissing(Rejected):
+    """A channel states no usable physical units, so it must not be drawn on a millimetre grid."""
+
+
+class RateMissing(Rejected):
+    """The file states no usable sampling rate."""
+
+
+class NoLeads(Rejected):
+    """The file holds no ECG channel."""
+
+
+class NotAWaveform(Malformed):
+    """The numbers do not make a waveform: shape, lead names or values are inconsistent."""
+
+
+class Truncated(Malformed):
+    """The file holds fewer samples than it declares."""
+
+
+class CompanionMissing(Rejected):
+    """A file that the header names was not sent with it."""
+
+
+class ChecksumWrong(Malformed):
+    """A signal does not add up to the checksum that its header states."""
+
+
+class RecordingTooLarge(TooLarge):
+    """The recording is larger than the hub reads."""

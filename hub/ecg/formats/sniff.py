@@ -1,0 +1,111 @@
+"""Decide by content, never by file name, what a set of files is."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from hub.ecg.errors import UnknownFormat
+
+_WFDB_RECORD_LINE = re.compile(rb"^[A-Za-z0-9_.\-]+(?:/\d+)?[ \t]+\d+(?:[ \t]+[0-9.eE+\-/()]+.*)?$")
+_HEADER_PROBE_BYTES = 64 * 1024
+_PREAMBLE = 128
+_EXPLICIT_VR = re.compile(rb"^[A-Z]{2}$")
+_MATLAB_V4 = re.compile(rb"^[\x00-\xff]\x00\x00\x00", re.DOTALL)
+
+_KNOWN_STARTS: tuple[tuple[bytes, str], ...] = (
+    (b"%PDF", "PDF document"),
+    (b"\x89PNG", "PNG picture"),
+    (b"\xff\xd8\xff", "JPEG picture"),
+    (b"PK\x03\x04", "ZIP archive"),
+    (b"\x1f\x8b", "gzip archive"),
+    (b"MATLAB 5.0", "MATLAB 5 file"),
+    (b"\xffBIOSEMI", "BDF recording"),
+    (b"0       ", "EDF recording"),
+    (b"ISHNE1.0", "ISHNE Holter recording"),
+)
+_KNOWN_ROOTS: tuple[tuple[bytes, str], ...] = (
+    (b"<AnnotatedECG", "HL7 aECG"),
+    (b"<CardiologyXML", "GE CardioSoft XML"),
+    (b"<RestingECG", "GE MUSE XML"),
+    (b"<restingecgdata", "Philips ECG XML"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sniffed:
+    """The format of a set of files and the name of the one that is read first."""
+
+    format: Literal["dicom", "wfdb"]
+    main: str
+
+
+def sniff(files: Mapping[str, bytes]) -> Sniffed:
+    """Find out what a set of files is.
+
+    Parameters
+    ----------
+    files : mapping of str to bytes
+        The files of one recording by name.
+
+    Returns
+    -------
+    Sniffed
+        A WFDB header wins over the data files beside it.
+
+    Raises
+    ------
+    UnknownFormat
+        No file is of a format that is read; the fact ``seen`` names what it looks like.
+        Also when several recordings were sent as one.
+    """
+    dicom = [name for name, data in files.items() if is_dicom(data)]
+    headers = [name for name, data in files.items() if is_wfdb_header(data)]
+    if len(dicom) + len(headers) > 1:
+        raise UnknownFormat("several recordings were sent as one", seen="several recordings")
+    if dicom:
+        return Sniffed("dicom", dicom[0])
+    if headers:
+        return Sniffed("wfdb", headers[0])
+    names = sorted({name_of_unread(data) for data in files.values()}) or ["nothing"]
+    raise UnknownFormat(f"not an ECG format that is read: {', '.join(names)}", seen=", ".join(names))
+
+
+def is_dicom(data: bytes) -> bool:
+    """Say whether bytes are a DICOM Part 10 file (PS3.10 7.1) or a bare explicit or implicit data set."""
+    if data[_PREAMBLE : _PREAMBLE + 4] == b"DICM":
+        return True
+    starts_group = data[:2] in {b"\x02\x00", b"\x08\x00"} and data[3:4] == b"\x00"
+    if not starts_group or len(data) < _PREAMBLE:
+        return False
+    explicit = _EXPLICIT_VR.match(data[4:6]) is not None
+    return explicit or int.from_bytes(data[4:8], "little") < len(data)
+
+
+def is_wfdb_header(data: bytes) -> bool:
+    """Say whether bytes are a WFDB header: text whose first line that is no comment is a record line."""
+    probe = data[:_HEADER_PROBE_BYTES]
+    if b"\x00" in probe:
+        return False
+    for raw in probe.splitlines():
+        line = raw.strip()
+        if line and not line.startswith(b"#"):
+            return _WFDB_RECORD_LINE.match(line) is not None
+    return False
+
+
+def name_of_unread(data: bytes) -> str:
+    """Name what bytes look like when they are of no format that is read."""
+    if not data:
+        return "empty file"
+    if b"SCPECG" in data[10:28]:
+        return "SCP-ECG"
+    head = data[:4096].replace(b"\x00", b"")
+    by_start = [name for start, name in _KNOWN_STARTS if data.startswith(start)]
+    by_root = [name for root, name in _KNOWN_ROOTS if root in head]
+    if by_start or by_root:
+        return (by_start or by_root)[0]
+    if head.lstrip(b"\xef\xbb\xbf\xff\xfe \r\n\t").startswith(b"<"):
+        return "XML of an unknown kind"
+    bare_matlab = _MATLAB_V4.match(data) is not None and data[20:24] == b"val\x00"
+    return "WFDB samples in MATLAB 4 form without their header" if bare_matlab else "unknown bytes"
