@@ -45,7 +45,11 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """Yield a session that sees one state of the database and never writes."""
-        with self.engine.connect().execution_options(**{READ_ONLY: True}) as connection:
+        options: dict[str, object] = {READ_ONLY: True}
+        if self.engine.dialect.name == "postgresql":
+            # READ COMMITTED, the default there, would show each statement another state.
+            options |= {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        with self.engine.connect().execution_options(**options) as connection:
             with Session(connection, expire_on_commit=False, autoflush=False) as session:
                 yield session
             connection.rollback()
