@@ -157,7 +157,7 @@ def log_in(  # noqa: PLR0911 - one exit per answer reads best here
         locks = user.failures >= settings.lockout_failures
         if locks:
             user.failures, user.locked_until = 0, now + timedelta(minutes=settings.lockout_minutes)
-        tag = Tag.ACCOUNT_LOCKED if locks else Tag.SESSION_LOGIN_FAILED
+        tag = Tag.ACCOUNT_LOCKED if locks else Tag.LOGIN_FAILED
         audit.record(session, tag, actor=ref, subject_kind="user", subject_id=user.id, address=address)
         return AccountLocked() if locks else LoginFailed()
     user.failures, user.locked_until = 0, None
@@ -167,7 +167,7 @@ def log_in(  # noqa: PLR0911 - one exit per answer reads best here
             digest=digest(secret), user_id=user.id, csrf_token=csrf, address=address, created_at=now, seen_at=now
         )
     )
-    audit.record(session, Tag.SESSION_LOGIN, actor=ref, subject_kind="user", subject_id=user.id, address=address)
+    audit.record(session, Tag.LOGIN, actor=ref, subject_kind="user", subject_id=user.id, address=address)
     return OpenedSession(secret, csrf)
 
 
@@ -177,7 +177,7 @@ def log_out(session: Session, secret: str, *, now: datetime) -> None:
     if row is not None and row.ended_at is None:
         row.ended_at = now
         ref = ActorRef("person", row.user_id, "")
-        audit.record(session, Tag.SESSION_LOGOUT, actor=ref, subject_kind="user", subject_id=row.user_id)
+        audit.record(session, Tag.LOGOUT, actor=ref, subject_kind="user", subject_id=row.user_id)
 
 
 @dataclass(frozen=True)
