@@ -6,35 +6,21 @@ so that the caller can put it into quarantine with the reason.
 """
 
 import contextlib
-import struct
-import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 
-from hub.dicom.elements import (
-    DOUBLE_PIXEL_DATA,
-    FLOAT_PIXEL_DATA,
-    PIXEL_DATA,
-    Element,
-    Encoding,
-    items,
-    walk,
-)
-from hub.dicom.part10 import layout
-from hub.dicom.source import Readable, Source, open_source
-from hub.errors import Malformed, Rejected, TooLarge
+from hub.dicom.elements import DOUBLE_PIXEL_DATA, FLOAT_PIXEL_DATA, Element, items
+from hub.dicom.source import Readable
+from hub.dicom.values import Values, open_dataset
+from hub.errors import Rejected, TooLarge
 from hub.kit.text import DecodedText, PersonName, decode_text, person_name
 from hub.kit.uids import BadUid, parse_uid
 
 MAX_FRAME_BYTES = 512 * 1024 * 1024
 """Decoded size of one frame beyond which an image is refused (a 60-megapixel film has 120 MB)."""
 
-MAX_INFLATED_BYTES = 1024 * 1024 * 1024
-"""Size beyond which a deflated data set is refused unread."""
-
-MAX_VALUE_BYTES = 16 * 1024
-"""No value of the header is longer; the rest of one that is, is not read."""
+MAX_SAMPLES = 4
+"""CMYK of old; everything else has 1 or 3 samples a pixel."""
 
 
 class UidMissing(Rejected):
@@ -51,14 +37,6 @@ class PixelsImpossible(Rejected):
 
 class PixelsTooLarge(TooLarge):
     """The image would take more memory than is allowed for one frame."""
-
-
-class InflatesTooLarge(TooLarge):
-    """The deflated data set grows beyond the limit."""
-
-
-class BrokenDeflate(Malformed):
-    """The deflated data set cannot be inflated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,163 +137,112 @@ def read_header(
     BrokenDataset
         The elements do not fit together, for instance when it is cut off.
     """
-    with open_dataset(data, transfer_syntax) as (source, encoding):
-        return _Reader(source, encoding, charset_override).header(transfer_syntax, sop_class)
-
-
-@contextlib.contextmanager
-def open_dataset(data: Readable, transfer_syntax: str) -> Iterator[tuple[Source, Encoding]]:
-    """Give the data set's bytes, inflated where necessary, and its layout."""
-    from pydicom.uid import DeflatedExplicitVRLittleEndian
-
-    with open_source(data) as stored:
-        source = stored
-        if transfer_syntax == DeflatedExplicitVRLittleEndian:
-            source = Source(memoryview(inflate(stored.read(0, stored.size))))
-        yield source, layout(transfer_syntax, source.read(0, 12))
-
-
-def inflate(raw: bytes, limit: int = MAX_INFLATED_BYTES) -> bytes:
-    """Inflate a deflated data set (PS3.5 section A.5), never beyond `limit` bytes."""
-    worker = zlib.decompressobj(-zlib.MAX_WBITS)
-    try:
-        inflated = worker.decompress(raw, limit)
-    except zlib.error as error:
-        raise BrokenDeflate(bytes=len(raw)) from error
-    if worker.unconsumed_tail:
-        raise InflatesTooLarge(limit=limit)
-    if not worker.eof:
-        raise BrokenDeflate(bytes=len(raw))
-    return inflated
+    with open_dataset(data, transfer_syntax) as values:
+        return _Reader(values, charset_override).header(transfer_syntax, sop_class)
 
 
 class _Reader:
-    """The wanted elements of one data set, and how to make values of them."""
+    """What the header takes from the values of one data set."""
 
-    def __init__(self, source: Source, encoding: Encoding, override: str | None) -> None:
-        self._source = source
-        self._encoding = encoding
+    def __init__(self, values: Values, override: str | None) -> None:
+        self._values = values
         self._override = override
-        self._elements: dict[int, Element] = {}
-        self._pixel_element: Element | None = None
-        for element in walk(source, 0, source.size, encoding):
-            if element.tag in {PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_PIXEL_DATA}:
-                self._pixel_element = element
-            elif not element.undefined:
-                self._elements.setdefault(element.tag, element)
-        self._charset = self._code(0x00080005, separator="\\")
+        self._charset = "\\".join(values.codes(0x00080005))
 
     def header(self, transfer_syntax: str, sop_class: str) -> InstanceHeader:
-        stated_class = self._code(0x00080016) or sop_class
+        code = self._values.code
         return InstanceHeader(
             sop_uid=self._uid(0x00080018),
-            sop_class=self._tolerant_uid(stated_class),
+            sop_class=_tolerant_uid(code(0x00080016) or sop_class),
             transfer_syntax=transfer_syntax,
             study_uid=self._uid(0x0020000D),
             series_uid=self._uid(0x0020000E),
             patient=HeaderPatient(
                 local_id=self._text(0x00100020).text,
                 issuer=self._text(0x00100021).text,
-                name=person_name(self._raw(0x00100010), self._charset, self._override),
+                name=person_name(self._values.raw(0x00100010), self._charset, self._override),
                 sex=_sex(self._text(0x00100040).text),
-                birth_date=_date(self._code(0x00100030)),
-                age=self._code(0x00101010),
+                birth_date=_date(code(0x00100030)),
+                age=code(0x00101010),
             ),
             accession=self._text(0x00080050).text,
             study_id=self._text(0x00200010).text,
-            study_date=_date(self._code(0x00080020)),
-            study_time=_time(self._code(0x00080030)),
+            study_date=_date(code(0x00080020)),
+            study_time=_time(code(0x00080030)),
             study_description=self._text(0x00081030),
-            modality=self._code(0x00080060).upper()[:16],
-            series_number=self._number(0x00200011),
+            modality=code(0x00080060).upper()[:16],
+            series_number=self._values.number(0x00200011),
             series_description=self._text(0x0008103E),
             body_part=self._text(0x00180015).text,
-            laterality=(self._code(0x00200062) or self._code(0x00200060)).upper()[:1],
-            view=self._code(0x00185101).upper(),
-            instance_number=self._number(0x00200013),
-            acquired_date=_date(self._code(0x00080022) or self._code(0x00080023)),
-            acquired_time=_time(self._code(0x00080032) or self._code(0x00080033)),
+            laterality=(code(0x00200062) or code(0x00200060)).upper()[:1],
+            view=code(0x00185101).upper(),
+            instance_number=self._values.number(0x00200013),
+            acquired_date=_date(code(0x00080022) or code(0x00080023)),
+            acquired_time=_time(code(0x00080032) or code(0x00080033)),
             station=self._text(0x00081010),
             institution=self._text(0x00080080),
             manufacturer=self._text(0x00080070),
             model=self._text(0x00081090),
             charset=self._charset,
-            pixels=self._pixels(),
+            pixels=check_pixels(self._values),
         )
 
-    def _raw(self, tag: int) -> bytes:
-        element = self._elements.get(tag)
-        if element is None:
-            return b""
-        return self._source.read(element.offset, min(element.length, MAX_VALUE_BYTES))
-
     def _text(self, tag: int) -> DecodedText:
-        return decode_text(self._raw(tag), self._charset, self._override)
-
-    def _code(self, tag: int, separator: str = "") -> str:
-        """Return the first value of an element that holds plain ASCII, or all of them."""
-        values = [part.strip("\0 ") for part in self._raw(tag).decode("ascii", errors="replace").split("\\")]
-        return separator.join(values) if separator else values[0]
-
-    def _number(self, tag: int) -> int | None:
-        with contextlib.suppress(ValueError, OverflowError):
-            return int(float(self._code(tag)))
-        return None
-
-    def _short(self, tag: int) -> int:
-        raw = self._raw(tag)
-        if len(raw) >= 2:  # noqa: PLR2004 - an unsigned short
-            return int(struct.unpack_from("<H" if self._encoding.little else ">H", raw)[0])
-        return 0
+        return decode_text(self._values.raw(tag), self._charset, self._override)
 
     def _uid(self, tag: int) -> str:
         try:
-            return parse_uid(self._code(tag))
+            return parse_uid(self._values.code(tag))
         except BadUid as error:
             raise UidMissing(tag=f"{tag:08X}") from error
 
-    @staticmethod
-    def _tolerant_uid(text: str) -> str:
-        with contextlib.suppress(BadUid):
-            return parse_uid(text)
-        return ""
 
-    def _pixels(self) -> HeaderPixels | None:
-        if self._pixel_element is None:
-            return None
-        bits = {FLOAT_PIXEL_DATA: 32, DOUBLE_PIXEL_DATA: 64}.get(self._pixel_element.tag) or self._short(
-            0x00280100
-        )
-        photometric = self._code(0x00280004).upper()
-        rows, columns, samples = (
-            self._short(0x00280010),
-            self._short(0x00280011),
-            self._short(0x00280002) or 1,
-        )
-        frames = self._number(0x00280008)
-        frames = 1 if frames is None else frames
-        if min(rows, columns, bits, frames) <= 0 or bits > 64 or samples > 4:  # noqa: PLR2004 - PS3.3 C.7.6.3
-            raise PixelsImpossible(rows=rows, columns=columns, frames=frames, bits=bits, samples=samples)
-        frame_bits = rows * columns * bits * (2 if photometric == "YBR_FULL_422" else samples)
-        if frame_bits > MAX_FRAME_BYTES * 8:
-            raise PixelsTooLarge(rows=rows, columns=columns, bits=bits, samples=samples)
-        expected = (frame_bits * frames + 7) // 8
-        self._check_bytes(self._pixel_element, expected, frames)
-        return HeaderPixels(rows, columns, frames, samples, bits, photometric, expected)
+def check_pixels(values: Values) -> HeaderPixels | None:
+    """Return the size of an image, once it is known that its bytes can be that image.
 
-    def _check_bytes(self, element: Element, expected: int, frames: int) -> None:
-        """Refuse an image that is cut off, or whose frames cannot be in its bytes."""
-        available = self._source.size - element.offset
-        if not element.undefined:
-            if element.length > available:
-                raise PixelsMissing(expected=element.length, found=available)
-            if element.length < expected:
-                raise PixelsMissing(expected=expected, found=element.length)
-            return
-        lengths = [item.end - item.start for item in items(self._source, element, self._source.size)]
-        # The first item is the offset table; one stream (video) may hold all frames.
-        if sum(lengths[1:]) < frames:
-            raise PixelsMissing(frames=frames, found=max(0, len(lengths) - 1))
+    Raises
+    ------
+    PixelsMissing, PixelsImpossible, PixelsTooLarge
+        They cannot.
+    """
+    element = values.pixel_element
+    if element is None:
+        return None
+    bits = {FLOAT_PIXEL_DATA: 32, DOUBLE_PIXEL_DATA: 64}.get(element.tag) or values.short(0x00280100)
+    photometric = values.code(0x00280004).upper()
+    rows, columns, samples = values.short(0x00280010), values.short(0x00280011), values.short(0x00280002) or 1
+    frames = values.number(0x00280008)
+    frames = 1 if frames is None else frames
+    if min(rows, columns, bits, frames) <= 0 or bits not in {1, 8, 16, 32, 64} or samples > MAX_SAMPLES:
+        raise PixelsImpossible(rows=rows, columns=columns, frames=frames, bits=bits, samples=samples)
+    subsampled = photometric == "YBR_FULL_422" and not element.undefined
+    frame_bits = rows * columns * bits * (2 if subsampled else samples)
+    if frame_bits > MAX_FRAME_BYTES * 8:
+        raise PixelsTooLarge(rows=rows, columns=columns, bits=bits, samples=samples)
+    expected = (frame_bits * frames + 7) // 8
+    _check_bytes(values, element, expected, frames)
+    return HeaderPixels(rows, columns, frames, samples, bits, photometric, expected)
+
+
+def _check_bytes(values: Values, element: Element, expected: int, frames: int) -> None:
+    """Refuse an image that is cut off, or whose frames cannot be in its bytes."""
+    available = values.source.size - element.offset
+    if not element.undefined:
+        if element.length > available:
+            raise PixelsMissing(expected=element.length, found=available)
+        if element.length < expected:
+            raise PixelsMissing(expected=expected, found=element.length)
+        return
+    lengths = [item.end - item.start for item in items(values.source, element, values.source.size)]
+    # The first item is the offset table; one stream (video) may hold all frames.
+    if sum(lengths[1:]) < frames:
+        raise PixelsMissing(frames=frames, found=max(0, len(lengths) - 1))
+
+
+def _tolerant_uid(text: str) -> str:
+    with contextlib.suppress(BadUid):
+        return parse_uid(text)
+    return ""
 
 
 def _date(text: str) -> str:

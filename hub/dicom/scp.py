@@ -168,8 +168,7 @@ def serve(
 
 
 def _entity(listener: ListenerSettings) -> Any:
-    from pydicom.uid import Verification
-    from pynetdicom import AE
+    from pynetdicom import AE, VerificationPresentationContexts
     from pynetdicom.service_class import StorageServiceClass
     from pynetdicom.sop_class import register_uid, uid_to_service_class
 
@@ -180,7 +179,7 @@ def _entity(listener: ListenerSettings) -> Any:
     entity.dimse_timeout = listener.dimse_timeout_seconds
     entity.acse_timeout = listener.acse_timeout_seconds
     entity.require_called_aet = False
-    entity.add_supported_context(Verification)
+    entity.supported_contexts = VerificationPresentationContexts
     for uid, keyword in storage_classes().items():
         if not issubclass(uid_to_service_class(uid), StorageServiceClass):
             register_uid(uid, keyword, StorageServiceClass)

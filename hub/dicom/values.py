@@ -1,0 +1,158 @@
+"""Values of a data set, made from the raw bytes when asked for, never raising."""
+
+import contextlib
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from hub.dicom.elements import (
+    DOUBLE_PIXEL_DATA,
+    FLOAT_PIXEL_DATA,
+    PIXEL_DATA,
+    Element,
+    Encoding,
+    items,
+    walk,
+)
+from hub.dicom.part10 import layout, split
+from hub.dicom.source import Readable, Source, open_source
+from hub.errors import Malformed, TooLarge
+
+MAX_INFLATED_BYTES = 1024 * 1024 * 1024
+"""Size beyond which a deflated data set is refused unread."""
+
+MAX_VALUE_BYTES = 16 * 1024
+"""No value that is asked for as text or number is longer."""
+
+PIXEL_TAGS = frozenset({PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_PIXEL_DATA})
+
+
+class InflatesTooLarge(TooLarge):
+    """The deflated bytes grow beyond the limit."""
+
+
+class BrokenDeflate(Malformed):
+    """The deflated bytes cannot be inflated."""
+
+
+class Values:
+    """The elements of a data set or of one item of a sequence."""
+
+    def __init__(self, source: Source, start: int, end: int, encoding: Encoding) -> None:
+        self.source = source
+        self.encoding = encoding
+        self.end = end
+        self.elements: dict[int, Element] = {}
+        for element in walk(source, start, end, encoding):
+            self.elements.setdefault(element.tag, element)
+
+    @property
+    def pixel_element(self) -> Element | None:
+        """The element that holds the pixels, of whichever kind."""
+        return next((self.elements[tag] for tag in PIXEL_TAGS if tag in self.elements), None)
+
+    def raw(self, tag: int, limit: int = MAX_VALUE_BYTES) -> bytes:
+        """Return the bytes of a value, at most `limit`; empty when it is absent."""
+        element = self.elements.get(tag)
+        if element is None or element.undefined:
+            return b""
+        return self.source.read(element.offset, min(element.length, limit))
+
+    def code(self, tag: int) -> str:
+        """Return the first value of an element that holds plain ASCII."""
+        return self.codes(tag)[0]
+
+    def codes(self, tag: int) -> list[str]:
+        """Return all values of an element that holds plain ASCII; one empty text when absent."""
+        return [part.strip("\0 ") for part in self.raw(tag).decode("ascii", errors="replace").split("\\")]
+
+    def numbers(self, tag: int) -> list[float]:
+        """Return the decimal numbers of an element of VR DS or IS that can be read."""
+        found: list[float] = []
+        for text in self.codes(tag):
+            with contextlib.suppress(ValueError):
+                number = float(text)
+                if math.isfinite(number):
+                    found.append(number)
+        return found
+
+    def number(self, tag: int) -> int | None:
+        """Return the first number of an element of VR IS, or None."""
+        return next((int(number) for number in self.numbers(tag)), None)
+
+    def short(self, tag: int) -> int:
+        """Return the first unsigned short of an element, 0 when absent."""
+        raw = self.raw(tag, 2)
+        return self.encoding.number(raw) if len(raw) == 2 else 0  # noqa: PLR2004 - an unsigned short
+
+    def shorts(self, tag: int, limit: int = 2 * 65536) -> "np.ndarray[tuple[int], np.dtype[np.uint16]]":
+        """Return all unsigned shorts of an element, in the machine's order."""
+        raw = self.raw(tag, limit)
+        order = "<u2" if self.encoding.little else ">u2"
+        return np.frombuffer(raw[: len(raw) // 2 * 2], dtype=order).astype(np.uint16)
+
+    def sequence(self, tag: int) -> "Iterator[Values]":
+        """Yield the items of a sequence; nothing when it is absent."""
+        element = self.elements.get(tag)
+        if element is not None:
+            for item in items(self.source, element, self.end):
+                yield Values(self.source, item.start, item.end, item.encoding)
+
+    def first(self, *tags: int) -> "Values | None":
+        """Return the first item of the sequence within the first items of the ones before it."""
+        values: Values | None = self
+        for tag in tags:
+            values = next(values.sequence(tag), None) if values else None
+        return values
+
+
+@contextlib.contextmanager
+def open_dataset(data: Readable, transfer_syntax: str) -> Iterator[Values]:
+    """Open a bare data set, inflating it where necessary.
+
+    Raises
+    ------
+    BrokenDataset, BrokenDeflate, InflatesTooLarge
+        It cannot be walked.
+    """
+    with open_source(data) as source:
+        yield _values(source, 0, transfer_syntax)
+
+
+@contextlib.contextmanager
+def open_stored(data: Readable) -> Iterator[tuple[Values, str]]:
+    """Open a DICOM file; gives its values and its transfer syntax.
+
+    Raises
+    ------
+    NotDicom, BrokenDataset, BrokenDeflate, InflatesTooLarge
+        It cannot be walked.
+    """
+    meta, start = split(data)
+    with open_source(data) as source:
+        yield _values(source, start, meta.transfer_syntax), meta.transfer_syntax
+
+
+def inflate(raw: bytes, limit: int = MAX_INFLATED_BYTES) -> bytes:
+    """Inflate a deflated data set or frame (PS3.5 section A.5), never beyond `limit` bytes."""
+    import zlib
+
+    worker = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        inflated = worker.decompress(raw, limit)
+    except zlib.error as error:
+        raise BrokenDeflate(bytes=len(raw)) from error
+    if worker.unconsumed_tail:
+        raise InflatesTooLarge(limit=limit)
+    if not worker.eof:
+        raise BrokenDeflate(bytes=len(raw))
+    return inflated
+
+
+def _values(source: Source, start: int, transfer_syntax: str) -> Values:
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    if transfer_syntax == DeflatedExplicitVRLittleEndian:
+        source, start = Source(memoryview(inflate(source.read(start, source.size)))), 0
+    return Values(source, start, source.size, layout(transfer_syntax, source.read(start, 12)))
