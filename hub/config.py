@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-SETTLE_SECONDS = {
+SETTLE_SECONDS: dict[str, float] = {
     "DX": 90,
     "CR": 90,
     "DR": 90,

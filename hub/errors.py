@@ -64,7 +64,7 @@ class Unauthenticated(HubError):
 
 
 class Forbidden(HubError):
-    """This account may not do that."""
+    """The account may not do that."""
 
     http_status = 403
     dimse_status = 0x0124

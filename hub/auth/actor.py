@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Literal
 
 from hub.audit.service import ActorRef
 from hub.auth.roles import GRANTS, READS_MODALITIES, Permission, Role
@@ -25,7 +26,7 @@ class PostHeld:
 class Actor:
     """Somebody with the posts that are in force just now."""
 
-    kind: str
+    kind: Literal["person", "device", "token", "system"]
     id: str
     name: str
     login: str = ""

@@ -28,7 +28,9 @@ class AuthRepository(Repository):
 
     def posts(self, user_id: str) -> Sequence[Post]:
         """Return a person's posts, past and present."""
-        return self.session.scalars(select(Post).where(Post.user_id == user_id).order_by(Post.valid_from)).all()
+        return self.session.scalars(
+            select(Post).where(Post.user_id == user_id).order_by(Post.valid_from)
+        ).all()
 
     def all_posts(self) -> Sequence[Post]:
         """Return the posts of everybody."""
@@ -64,7 +66,9 @@ class AuthRepository(Repository):
 
     def authority(self) -> AuthorityKey | None:
         """Return the authority that issues certificates now."""
-        return self.session.scalars(select(AuthorityKey).order_by(AuthorityKey.created_at.desc()).limit(1)).first()
+        return self.session.scalars(
+            select(AuthorityKey).order_by(AuthorityKey.created_at.desc()).limit(1)
+        ).first()
 
     def authorities(self) -> Sequence[AuthorityKey]:
         """Return every authority that ever issued certificates."""

@@ -87,5 +87,9 @@ GRANTS: dict[Role, frozenset[Permission]] = {
 }
 """What each role may do. A permission that a role lacks here is refused everywhere."""
 
-READS_MODALITIES: dict[Role, str] = {Role.WRITER: "imaging", Role.REVIEWER: "imaging", Role.CARDIOLOGIST: "ecg"}
+READS_MODALITIES: dict[Role, str] = {
+    Role.WRITER: "imaging",
+    Role.REVIEWER: "imaging",
+    Role.CARDIOLOGIST: "ecg",
+}
 """Which half of the worklist a reading role is licensed for (requirements: report by scope)."""

@@ -106,7 +106,13 @@ def add_post(
     session.add(post)
     session.flush()
     audit.record(
-        session, Tag.USER_CHANGE, actor=actor, subject_kind="user", subject_id=user.id, site_id=site_id, post=str(role)
+        session,
+        Tag.USER_CHANGE,
+        actor=actor,
+        subject_kind="user",
+        subject_id=user.id,
+        site_id=site_id,
+        post=str(role),
     )
     return post
 
@@ -118,7 +124,12 @@ def end_post(session: Session, post_id: str, *, day: date, actor: ActorRef) -> N
         raise NotFound("no such post")
     post.valid_to = day
     audit.record(
-        session, Tag.USER_CHANGE, actor=actor, subject_kind="user", subject_id=post.user_id, ended_post=post.role
+        session,
+        Tag.USER_CHANGE,
+        actor=actor,
+        subject_kind="user",
+        subject_id=post.user_id,
+        ended_post=post.role,
     )
 
 
@@ -134,10 +145,12 @@ def set_active(session: Session, user_id: str, *, active: bool, now: datetime, a
     else:
         for open_session in repository.open_sessions(user_id):
             open_session.ended_at = now
-    audit.record(session, Tag.USER_CHANGE, actor=actor, subject_kind="user", subject_id=user_id, active=int(active))
+    audit.record(
+        session, Tag.USER_CHANGE, actor=actor, subject_kind="user", subject_id=user_id, active=int(active)
+    )
 
 
-def log_in(  # noqa: PLR0911 - one exit per answer reads best here
+def log_in(
     session: Session, login: str, password: str, *, settings: Settings, now: datetime, address: str
 ) -> OpenedSession | LoginFailed | AccountLocked:
     """Check a password and open a session.
@@ -164,7 +177,12 @@ def log_in(  # noqa: PLR0911 - one exit per answer reads best here
     secret, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(24)
     session.add(
         WebSession(
-            digest=digest(secret), user_id=user.id, csrf_token=csrf, address=address, created_at=now, seen_at=now
+            digest=digest(secret),
+            user_id=user.id,
+            csrf_token=csrf,
+            address=address,
+            created_at=now,
+            seen_at=now,
         )
     )
     audit.record(session, Tag.LOGIN, actor=ref, subject_kind="user", subject_id=user.id, address=address)
@@ -218,7 +236,8 @@ def touch_session(session: Session, secret: str, now: datetime) -> None:
 def posts_in_force(repository: AuthRepository, user_id: str, day: date) -> tuple[PostHeld, ...]:
     """Return the posts of a person that cover `day`."""
     held = (
-        PostHeld(Role(post.role), post.site_id, post.valid_from, post.valid_to) for post in repository.posts(user_id)
+        PostHeld(Role(post.role), post.site_id, post.valid_from, post.valid_to)
+        for post in repository.posts(user_id)
     )
     return tuple(post for post in held if post.in_force(day))
 
@@ -234,7 +253,13 @@ def create_token(
     session.add(row)
     session.flush()
     audit.record(
-        session, Tag.TOKEN_CREATE, actor=actor, subject_kind="token", subject_id=row.id, site_id=site_id, role=str(role)
+        session,
+        Tag.TOKEN_CREATE,
+        actor=actor,
+        subject_kind="token",
+        subject_id=row.id,
+        site_id=site_id,
+        role=str(role),
     )
     return secret
 

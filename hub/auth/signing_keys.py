@@ -23,7 +23,7 @@ CERTIFICATE_NAME_LENGTH = 64
 
 
 class NoSigningKey(Forbidden):
-    """This account has no signing certificate; the IT administrator can issue one."""
+    """The account has no signing certificate; the IT administrator can issue one."""
 
 
 class WrongOldPassword(Forbidden):
@@ -67,7 +67,9 @@ def authority(session: Session, settings: Settings, now: datetime) -> Authority:
     row = AuthRepository(session).authority()
     secret = passphrase(settings)
     if row is not None:
-        return certificates.open_authority(row.certificate_pem.encode(), row.encrypted_key_pem.encode(), secret)
+        return certificates.open_authority(
+            row.certificate_pem.encode(), row.encrypted_key_pem.encode(), secret
+        )
     made = certificates.create_authority(settings.centre_name[:CERTIFICATE_NAME_LENGTH], now=now)
     session.add(
         AuthorityKey(
@@ -85,7 +87,9 @@ def trust_roots(session: Session) -> list[bytes]:
     return [row.certificate_pem.encode() for row in AuthRepository(session).authorities()]
 
 
-def issue(session: Session, user: UserAccount, password: str, *, settings: Settings, now: datetime) -> SigningKey:
+def issue(
+    session: Session, user: UserAccount, password: str, *, settings: Settings, now: datetime
+) -> SigningKey:
     """Give a person a new key and certificate, opened by that person's password only; retire the old."""
     credential = certificates.issue_signer(
         authority(session, settings, now),
@@ -127,7 +131,11 @@ def credential_of(session: Session, user_id: str) -> SignerCredential:
 
 def _credential(row: SigningKey) -> SignerCredential:
     return SignerCredential(
-        row.certificate_pem.encode(), row.encrypted_key_pem.encode(), row.serial, row.not_before, row.not_after
+        row.certificate_pem.encode(),
+        row.encrypted_key_pem.encode(),
+        row.serial,
+        row.not_before,
+        row.not_after,
     )
 
 
@@ -153,13 +161,13 @@ def change_password(session: Session, user_id: str, old: str, new: str, *, setti
     if row is not None:
         row.encrypted_key_pem = certificates.rewrap_key(_credential(row), old, new).encrypted_key_pem.decode()
     ref = ActorRef("person", user.id, user.login)
-    audit.record(session, Tag.USER_CHANGE, actor=ref, subject_kind="user", subject_id=user.id, password="changed")  # noqa: S106 - says that it was, not what it is
+    audit.record(session, Tag.USER_CHANGE, actor=ref, subject_kind="user", subject_id=user.id, act="change")
 
 
 def reset_password(
     session: Session, user_id: str, new: str, *, settings: Settings, now: datetime, actor: ActorRef
 ) -> None:
-    """Let an administrator set a new password. The old signing key cannot be opened any more: a new one is issued.
+    """Let an administrator set a new password; the old signing key stays shut and a new one is issued.
 
     So nobody but the person can sign with a key that the person has used.
     """
@@ -171,4 +179,4 @@ def reset_password(
     for open_session in AuthRepository(session).open_sessions(user_id):
         open_session.ended_at = now
     issue(session, user, new, settings=settings, now=now)
-    audit.record(session, Tag.USER_CHANGE, actor=actor, subject_kind="user", subject_id=user.id, password="reset")  # noqa: S106 - says that it was, not what it is
+    audit.record(session, Tag.USER_CHANGE, actor=actor, subject_kind="user", subject_id=user.id, act="reset")

@@ -14,7 +14,7 @@ from hub.db.repository import Repository
 class CatalogueRepository(Repository):
     """The index of what was received."""
 
-    def readable_studies(self, actor: Actor) -> Select[tuple[Study]]:
+    def readable_studies(self, actor: Actor) -> Select[Study]:
         """Return the studies this actor may see; every listing for a person starts here."""
         sites = actor.sites_for(Permission.IMAGES_VIEW)
         statement = select(Study)
@@ -33,7 +33,10 @@ class CatalogueRepository(Repository):
     def lock_study(self, study_id: str) -> Study | None:
         """Return a study and hold its row until the transaction ends."""
         return self.session.scalars(
-            select(Study).where(Study.id == study_id).with_for_update().execution_options(populate_existing=True)
+            select(Study)
+            .where(Study.id == study_id)
+            .with_for_update()
+            .execution_options(populate_existing=True)
         ).one_or_none()
 
     def series(self, study_id: str) -> Sequence[Series]:
@@ -51,7 +54,9 @@ class CatalogueRepository(Repository):
     def instances(self, series_id: str) -> Sequence[Instance]:
         """Return a series' instances in order of number."""
         return self.session.scalars(
-            select(Instance).where(Instance.series_id == series_id).order_by(Instance.number, Instance.sop_uid)
+            select(Instance)
+            .where(Instance.series_id == series_id)
+            .order_by(Instance.number, Instance.sop_uid)
         ).all()
 
     def instances_of_study(self, study_id: str) -> Sequence[tuple[Series, Instance]]:
@@ -85,7 +90,10 @@ class CatalogueRepository(Repository):
 
     def count_series(self, study_id: str) -> int:
         """Return how many series a study has."""
-        return self.session.scalar(select(func.count()).select_from(Series).where(Series.study_id == study_id)) or 0
+        return (
+            self.session.scalar(select(func.count()).select_from(Series).where(Series.study_id == study_id))
+            or 0
+        )
 
     def recordings(self, study_id: str) -> Sequence[Recording]:
         """Return the ECG recordings of a study, oldest first."""
@@ -115,7 +123,9 @@ class CatalogueRepository(Repository):
             select(Quarantined).where(Quarantined.id == quarantined_id).with_for_update()
         ).one_or_none()
 
-    def quarantine_desk(self, sites: frozenset[str] | None, *, resolved: bool = False) -> Sequence[Quarantined]:
+    def quarantine_desk(
+        self, sites: frozenset[str] | None, *, resolved: bool = False
+    ) -> Sequence[Quarantined]:
         """Return quarantined items, newest first; `sites` None means all, unknown senders included."""
         statement = select(Quarantined).order_by(Quarantined.at.desc()).limit(500)
         statement = statement.where(
@@ -138,7 +148,9 @@ class CatalogueRepository(Repository):
         """Yield (kind, row id, key, size, sha256) of every file that a row points at."""
         for instance in self.session.scalars(select(Instance).execution_options(yield_per=500)):
             yield "instance", instance.id, instance.storage_key, instance.size, instance.sha256
-        for table, kind in ((Recording, "recording"), (Quarantined, "quarantined")):
-            for row in self.session.scalars(select(table).execution_options(yield_per=500)):
-                for file in row.files:
-                    yield kind, row.id, file["key"], file["size"], file["sha256"]
+        for recording in self.session.scalars(select(Recording).execution_options(yield_per=500)):
+            for file in recording.files:
+                yield "recording", recording.id, file["key"], file["size"], file["sha256"]
+        for item in self.session.scalars(select(Quarantined).execution_options(yield_per=500)):
+            for file in item.files:
+                yield "quarantined", item.id, file["key"], file["size"], file["sha256"]

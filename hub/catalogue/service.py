@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Protocol
 
 from sqlalchemy.orm import Session
 
@@ -16,54 +15,35 @@ from hub.config import Settings
 from hub.db.repository import insert_or_get
 from hub.errors import Conflict, NotFound
 from hub.jobs.queue import enqueue
-from hub.kit.text import DecodedText
 
 
-class Header(Protocol):
-    """What the index needs to know of a DICOM object: a typed view of its header."""
+@dataclass(frozen=True)
+class InstanceFacts:
+    """What the index needs to know of a DICOM object; texts are empty where it says nothing."""
 
-    @property
-    def study_uid(self) -> str: ...
-    @property
-    def series_uid(self) -> str: ...
-    @property
-    def sop_uid(self) -> str: ...
-    @property
-    def sop_class(self) -> str: ...
-    @property
-    def transfer_syntax(self) -> str: ...
-    @property
-    def local_id(self) -> str: ...
-    @property
-    def patient_name(self) -> DecodedText: ...
-    @property
-    def sex(self) -> str: ...
-    @property
-    def birth_date(self) -> str: ...
-    @property
-    def accession(self) -> str: ...
-    @property
-    def study_date(self) -> str: ...
-    @property
-    def study_time(self) -> str: ...
-    @property
-    def study_description(self) -> str: ...
-    @property
-    def modality(self) -> str: ...
-    @property
-    def series_number(self) -> int | None: ...
-    @property
-    def series_description(self) -> str: ...
-    @property
-    def body_part(self) -> str: ...
-    @property
-    def instance_number(self) -> int | None: ...
-    @property
-    def rows(self) -> int: ...
-    @property
-    def columns(self) -> int: ...
-    @property
-    def frames(self) -> int: ...
+    study_uid: str
+    series_uid: str
+    sop_uid: str
+    sop_class: str
+    transfer_syntax: str
+    local_id: str
+    patient_name: str
+    name_charset: str
+    name_confidence: float
+    sex: str
+    birth_date: str
+    accession: str
+    study_date: str
+    study_time: str
+    study_description: str
+    modality: str
+    body_part: str
+    series_number: int | None
+    series_description: str
+    instance_number: int | None
+    rows: int
+    columns: int
+    frames: int
 
 
 @dataclass(frozen=True)
@@ -103,7 +83,7 @@ class Outcome(StrEnum):
 
 def register(  # noqa: PLR0917 - the five things that make a reception
     session: Session,
-    header: Header,
+    facts: InstanceFacts,
     file: StoredFile,
     dataset_sha256: str,
     dataset_offset: int,
@@ -118,19 +98,19 @@ def register(  # noqa: PLR0917 - the five things that make a reception
     transaction; only after its commit may the sender be told Success. Safe when the
     same object arrives several times at once: one row comes of it.
     """
-    study, new_study = _study(session, header, origin, settings, now)
-    series, new_series = _series(session, study, header)
+    study, new_study = _study(session, facts, origin, settings, now)
+    series, new_series = _series(session, study, facts)
     instance, new = insert_or_get(
         session,
         Instance,
-        {"series_id": series.id, "sop_uid": header.sop_uid},
+        {"series_id": series.id, "sop_uid": facts.sop_uid},
         {
-            "sop_class": header.sop_class,
-            "transfer_syntax": header.transfer_syntax,
-            "number": header.instance_number,
-            "rows": header.rows,
-            "columns": header.columns,
-            "frames": header.frames,
+            "sop_class": facts.sop_class,
+            "transfer_syntax": facts.transfer_syntax,
+            "number": facts.instance_number,
+            "rows": facts.rows,
+            "columns": facts.columns,
+            "frames": facts.frames,
             "storage_key": file.key,
             "size": file.size,
             "sha256": file.sha256,
@@ -144,7 +124,7 @@ def register(  # noqa: PLR0917 - the five things that make a reception
     )
     if not new and instance.dataset_sha256 == dataset_sha256:
         instance.resends += 1
-        _audit(session, Tag.INSTANCE_DUPLICATE, origin, instance.id, sop_uid=header.sop_uid)
+        _audit(session, Tag.INSTANCE_DUPLICATE, origin, instance.id, sop_uid=facts.sop_uid)
         return Outcome.RESENT
     if not new:
         quarantine(
@@ -154,40 +134,40 @@ def register(  # noqa: PLR0917 - the five things that make a reception
             files=[file],
             origin=origin,
             now=now,
-            study_uid=header.study_uid,
-            sop_uid=header.sop_uid,
-            transfer_syntax=header.transfer_syntax,
+            study_uid=facts.study_uid,
+            sop_uid=facts.sop_uid,
+            transfer_syntax=facts.transfer_syntax,
         )
-        _audit(session, Tag.CONFLICT_RAISE, origin, instance.id, sop_uid=header.sop_uid)
+        _audit(session, Tag.CONFLICT_RAISE, origin, instance.id, sop_uid=facts.sop_uid)
         return Outcome.CONFLICT
     study.n_instances += 1
     study.n_series += int(new_series)
-    _audit(session, Tag.INSTANCE_RECEIVE, origin, instance.id, sop_uid=header.sop_uid, sha256=dataset_sha256)
+    _audit(session, Tag.INSTANCE_RECEIVE, origin, instance.id, sop_uid=facts.sop_uid, sha256=dataset_sha256)
     _arrived(session, study, first=new_study, settings=settings, now=now)
     return Outcome.STORED
 
 
 def _study(
-    session: Session, header: Header, origin: Origin, settings: Settings, now: datetime
+    session: Session, facts: InstanceFacts, origin: Origin, settings: Settings, now: datetime
 ) -> tuple[Study, bool]:
-    modality = study_modality(header.modality)
+    modality = study_modality(facts.modality)
     return insert_or_get(
         session,
         Study,
-        {"site_id": origin.site_id, "study_uid": header.study_uid},
+        {"site_id": origin.site_id, "study_uid": facts.study_uid},
         {
-            "local_id": header.local_id[:64],
-            "patient_name": header.patient_name.text[:200],
-            "name_charset": header.patient_name.used[:32],
-            "name_confidence": header.patient_name.confidence,
-            "sex": header.sex[:1],
-            "birth_date": header.birth_date[:8],
-            "accession": header.accession[:64],
-            "study_date": header.study_date[:8],
-            "study_time": header.study_time[:16],
-            "description": header.study_description[:200],
+            "local_id": facts.local_id[:64],
+            "patient_name": facts.patient_name[:200],
+            "name_charset": facts.name_charset[:32],
+            "name_confidence": facts.name_confidence,
+            "sex": facts.sex[:1],
+            "birth_date": facts.birth_date[:8],
+            "accession": facts.accession[:64],
+            "study_date": facts.study_date[:8],
+            "study_time": facts.study_time[:16],
+            "description": facts.study_description[:200],
             "modality": modality,
-            "body_part": header.body_part[:64],
+            "body_part": facts.body_part[:64],
             "first_received_at": now,
             "last_received_at": now,
             "settle_due_at": now + timedelta(seconds=settings.settle_for(modality)),
@@ -195,16 +175,16 @@ def _study(
     )
 
 
-def _series(session: Session, study: Study, header: Header) -> tuple[Series, bool]:
+def _series(session: Session, study: Study, facts: InstanceFacts) -> tuple[Series, bool]:
     return insert_or_get(
         session,
         Series,
-        {"study_id": study.id, "series_uid": header.series_uid},
+        {"study_id": study.id, "series_uid": facts.series_uid},
         {
-            "modality": header.modality[:16],
-            "number": header.series_number,
-            "description": header.series_description[:200],
-            "body_part": header.body_part[:64],
+            "modality": facts.modality[:16],
+            "number": facts.series_number,
+            "description": facts.series_description[:200],
+            "body_part": facts.body_part[:64],
         },
     )
 
@@ -290,7 +270,7 @@ def register_recording(
 
 
 def _arrived(session: Session, study: Study, *, first: bool, settings: Settings, now: datetime) -> None:
-    """Push back the quiet timer, and tell the worklist of a study that it thought was complete or did not know.
+    """Push back the quiet timer; tell the worklist of a study it thought complete or did not know.
 
     One settle job waits per study (its key is the study): it finds the timer moved
     and waits again, so a thousand slices make one job and not a thousand.

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from sqlalchemy import select
+from sqlalchemy import inspect, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -38,9 +38,13 @@ def insert_or_get(
         whether this call made it.
     """
     dialect = session.get_bind().dialect.name
-    statement = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(model).values(**identity, **values)
+    statement = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(model).values(
+        **identity, **values
+    )
     created = session.execute(
-        statement.on_conflict_do_nothing(index_elements=list(identity)).returning(model.__table__.primary_key.columns[0])
+        statement.on_conflict_do_nothing(index_elements=list(identity)).returning(
+            inspect(model).primary_key[0]
+        )
     ).first()
     row = session.scalars(select(model).filter_by(**identity).with_for_update()).one()
     return row, created is not None

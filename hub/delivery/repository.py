@@ -28,7 +28,7 @@ class InboxRow:
 class DeliveryRepository(Repository):
     """Deliveries, attempts, receipts."""
 
-    def readable(self, actor: Actor) -> Select[tuple[Delivery]]:
+    def readable(self, actor: Actor) -> Select[Delivery]:
         """Return the deliveries this actor may see; every listing for a person starts here."""
         sites = actor.sites_for(Permission.REPORT_VIEW, Permission.REPORT_PULL)
         statement = select(Delivery)
@@ -60,7 +60,9 @@ class DeliveryRepository(Repository):
 
     def unread(self, actor: Actor, site_id: str = "") -> int:
         """Return how many delivered reports nobody has confirmed."""
-        statement = self.readable(actor).where(Delivery.delivered_at.is_not(None), Delivery.acknowledged_at.is_(None))
+        statement = self.readable(actor).where(
+            Delivery.delivered_at.is_not(None), Delivery.acknowledged_at.is_(None)
+        )
         if site_id:
             statement = statement.where(Delivery.site_id == site_id)
         return self.session.scalar(select(func.count()).select_from(statement.subquery())) or 0
@@ -74,7 +76,9 @@ class DeliveryRepository(Repository):
     def attempts(self, delivery_id: str) -> Sequence[DeliveryAttempt]:
         """Return the attempts of a delivery, oldest first."""
         return self.session.scalars(
-            select(DeliveryAttempt).where(DeliveryAttempt.delivery_id == delivery_id).order_by(DeliveryAttempt.at)
+            select(DeliveryAttempt)
+            .where(DeliveryAttempt.delivery_id == delivery_id)
+            .order_by(DeliveryAttempt.at)
         ).all()
 
     def receipts(self, delivery_id: str) -> Sequence[Receipt]:

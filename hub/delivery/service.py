@@ -37,12 +37,16 @@ def deliver(session: Session, signed_report_id: str, *, now: datetime) -> Delive
     session.add(DeliveryAttempt(delivery_id=delivery.id, at=now, channel="inbox", succeeded=True))
     exam = _exam(session, found)
     if State(exam.state) is State.SIGNED:
-        worklist.advance(session, exam, Event.DELIVER, SYSTEM, now, reason="inbox", values={"delivered_at": now})
+        worklist.advance(
+            session, exam, Event.DELIVER, SYSTEM, now, reason="inbox", values={"delivered_at": now}
+        )
     _audit(session, Tag.REPORT_DELIVER, SYSTEM, found, exam)
     return delivery
 
 
-def opened(session: Session, actor: Actor, signed: SignedReport, *, now: datetime, download: bool = False) -> None:
+def opened(
+    session: Session, actor: Actor, signed: SignedReport, *, now: datetime, download: bool = False
+) -> None:
     """Note that somebody opened or fetched a report; at its own site this is a receipt."""
     exam = _exam(session, signed)
     delivery = DeliveryRepository(session).of_signed(signed.id)

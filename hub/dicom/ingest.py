@@ -181,7 +181,7 @@ def keep_aside(  # noqa: PLR0917 - what a desk item consists of
     log.warning("instance_quarantined", sop_uid=received.sop_instance, reason=reason)
 
 
-def release_quarantined(
+def release_quarantined(  # noqa: PLR0917 - where from, where to, by whom
     context: Context, session: Session, item: Quarantined, site_id: str, site_code: str, actor: ActorRef
 ) -> None:
     """File a quarantined object under a site after all, in the caller's transaction.

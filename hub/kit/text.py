@@ -315,3 +315,12 @@ def _only_cjk(text: str) -> bool:
 def _script(character: str) -> str:
     """Return the first word of the character's Unicode name: its script, for letters."""
     return unicodedata.name(character, "UNKNOWN").split(" ", 1)[0].split("-", 1)[0]
+
+
+def known_charset(name: str) -> bool:
+    """Tell whether `name` is a character set that `decode_text` takes as an override."""
+    try:
+        "x".encode(_codec(name))
+    except (LookupError, UnicodeError):
+        return False
+    return True

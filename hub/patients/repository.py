@@ -27,7 +27,11 @@ class PatientRepository(Repository):
         """Find identities by name or number, within the sites where the actor may order."""
         sites = actor.sites_for(Permission.ORDER_CREATE)
         statement = select(Patient).where(
-            or_(Patient.name.contains(text, autoescape=True), Patient.local_id == text, Patient.id_number == text)
+            or_(
+                Patient.name.contains(text, autoescape=True),
+                Patient.local_id == text,
+                Patient.id_number == text,
+            )
         )
         if sites is not None:
             statement = statement.where(Patient.site_id.in_(sites))

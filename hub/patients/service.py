@@ -56,7 +56,7 @@ def checked(person: Person) -> Person:
 
 
 def get_or_create(session: Session, site_id: str, person: Person, now: datetime) -> Patient:
-    """Return the identity (site, local id), making it when it is new; an existing one is never overwritten."""
+    """Return the identity (site, local id), making it when new; an existing one is never overwritten."""
     row, _ = insert_or_get(
         session,
         Patient,

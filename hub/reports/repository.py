@@ -19,7 +19,9 @@ class ReportRepository(Repository):
 
     def of_exam(self, exam_id: str) -> Report | None:
         """Return the report of an exam, locked for update where rows can be."""
-        return self.session.scalars(select(Report).where(Report.exam_id == exam_id).with_for_update()).one_or_none()
+        return self.session.scalars(
+            select(Report).where(Report.exam_id == exam_id).with_for_update()
+        ).one_or_none()
 
     def peek(self, exam_id: str) -> Report | None:
         """Return the report of an exam for reading."""
@@ -55,7 +57,10 @@ class ReportRepository(Repository):
     def signed(self, exam_id: str) -> SignedReport | None:
         """Return the latest signed document of an exam."""
         return self.session.scalars(
-            select(SignedReport).where(SignedReport.exam_id == exam_id).order_by(SignedReport.version.desc()).limit(1)
+            select(SignedReport)
+            .where(SignedReport.exam_id == exam_id)
+            .order_by(SignedReport.version.desc())
+            .limit(1)
         ).first()
 
     def readable_signed(self, actor: Actor, report_id: str) -> tuple[SignedReport, Exam] | None:

@@ -39,7 +39,9 @@ class Draft:
     positive: bool | None = None
 
 
-def save(session: Session, actor: Actor, exam_id: str, draft: Draft, *, revision: int | None, now: datetime) -> Report:
+def save(
+    session: Session, actor: Actor, exam_id: str, draft: Draft, *, revision: int | None, now: datetime
+) -> Report:
     """Save the text of a report that the actor holds.
 
     Parameters
@@ -71,7 +73,9 @@ def _of_exam(session: Session, exam: Exam, actor: Actor, now: datetime) -> Repor
     repository = ReportRepository(session)
     report = repository.of_exam(exam.id)
     if report is None:
-        report = Report(exam_id=exam.id, saved_at=now, saved_by=actor.id, saved_by_name=actor.name, revision=0)
+        report = Report(
+            exam_id=exam.id, saved_at=now, saved_by=actor.id, saved_by_name=actor.name, revision=0
+        )
         session.add(report)
         session.flush()
     elif report.saved_by != actor.id and (report.findings or report.impression):
@@ -93,7 +97,13 @@ def _put(report: Report, draft: Draft) -> None:
 
 
 def add_version(  # noqa: PLR0917 - the columns of one version
-    session: Session, report: Report, act: str, author_id: str, author_name: str, at: datetime, comment: str = ""
+    session: Session,
+    report: Report,
+    act: str,
+    author_id: str,
+    author_name: str,
+    at: datetime,
+    comment: str = "",
 ) -> ReportVersion:
     """Add what the report says now as a version that stays."""
     version = ReportVersion(

@@ -35,14 +35,14 @@ class SiteRepository(Repository):
     def devices(self, site_id: str | None = None) -> Sequence[Device]:
         """Return the devices of a site, or all."""
         statement = select(Device).order_by(Device.site_id, Device.ae_title)
-        return self.session.scalars(statement if site_id is None else statement.where(Device.site_id == site_id)).all()
+        return self.session.scalars(
+            statement if site_id is None else statement.where(Device.site_id == site_id)
+        ).all()
 
     def devices_on_wire(self, ae_title: str, address: str) -> Sequence[Device]:
-        """Return the active devices that an association could come from: by address or by title."""
+        """Return the devices an association could come from, by address or title; blocked ones too."""
         return self.session.scalars(
-            select(Device)
-            .join(Site, Site.id == Device.site_id)
-            .where(Device.active, Site.active, or_(Device.address == address, Device.ae_title == ae_title))
+            select(Device).where(or_(Device.address == address, Device.ae_title == ae_title))
         ).all()
 
     def refusals(self, limit: int = 100) -> Sequence[AssociationRefusal]:

@@ -40,7 +40,13 @@ def add_site(session: Session, code: str, name: str, *, now: datetime, actor: Ac
     session.add(site)
     session.flush()
     audit.record(
-        session, Tag.SITE_CREATE, actor=actor, subject_kind="site", subject_id=site.id, site_id=site.id, code=code
+        session,
+        Tag.SITE_CREATE,
+        actor=actor,
+        subject_kind="site",
+        subject_id=site.id,
+        site_id=site.id,
+        code=code,
     )
     return site
 
@@ -80,10 +86,17 @@ def add_device(
     if charset and not known_charset(charset):
         raise Rejected(f"{charset} is no character set that the hub can decode")
     repository = SiteRepository(session)
-    if any(d.ae_title == title and d.address == address for d in repository.devices_on_wire(title, address or "")):
+    if any(
+        d.ae_title == title and d.address == address for d in repository.devices_on_wire(title, address or "")
+    ):
         raise Conflict(f"a device {title} with this address is registered already")
     device = Device(
-        site_id=site.id, ae_title=title, address=address, charset=charset or None, label=label.strip(), created_at=now
+        site_id=site.id,
+        ae_title=title,
+        address=address,
+        charset=charset or None,
+        label=label.strip(),
+        created_at=now,
     )
     session.add(device)
     session.flush()
@@ -141,7 +154,7 @@ class DeviceUnknown:
     """No registered device fits, and why."""
 
     reason: str
-    """``unknown_device``, ``wrong_address`` or ``ambiguous_device``: a key of the catalogue."""
+    """``unknown_device``, ``wrong_address``, ``ambiguous_device`` or ``blocked_device``."""
 
 
 def recognise(session: Session, calling_ae: str, address: str) -> DeviceKnown | DeviceUnknown:
@@ -162,6 +175,8 @@ def recognise(session: Session, calling_ae: str, address: str) -> DeviceKnown | 
         device = candidates[0]
         site = SiteRepository(session).site(device.site_id)
         assert site is not None  # the foreign key says so
+        if not device.active or not site.active:
+            return DeviceUnknown("blocked_device")
         return DeviceKnown(device.id, site.id, site.code, device.charset)
     if candidates:
         return DeviceUnknown("ambiguous_device")

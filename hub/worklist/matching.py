@@ -147,7 +147,9 @@ def _disagreements(session: Session, order: Order, study: Study) -> list[str]:
     return patients.disagreements(person, _person(study))
 
 
-def open_exam(session: Session, study_id: str, reason: str, *, settings: Settings, now: datetime) -> Exam | None:
+def open_exam(
+    session: Session, study_id: str, reason: str, *, settings: Settings, now: datetime
+) -> Exam | None:
     """Put a settled study's exam on the worklist. Safe to run twice."""
     exam = receive(session, study_id, settings=settings, now=now)
     study = CatalogueRepository(session).study(study_id)
@@ -176,7 +178,14 @@ def complete(session: Session, exam: Exam, reason: str, *, settings: Settings, n
 
 
 def resolve(
-    session: Session, actor: Actor, exam_id: str, *, belongs: bool, reason: str, settings: Settings, now: datetime
+    session: Session,
+    actor: Actor,
+    exam_id: str,
+    *,
+    belongs: bool,
+    reason: str,
+    settings: Settings,
+    now: datetime,
 ) -> Exam:
     """Decide unmatched objects: they belong to the order whose number they carry, or to none.
 
@@ -205,14 +214,18 @@ def resolve(
             actor,
             now,
             reason=reason,
-            values={"unordered": True, "patient_id": patient.id if patient else None, "candidate_order_id": None},
+            values={
+                "unordered": True,
+                "patient_id": patient.id if patient else None,
+                "candidate_order_id": None,
+            },
         )
     if study.settled_at is not None:
         complete(session, target, study.settle_reason, settings=settings, now=now)
     return target
 
 
-def _take_order(
+def _take_order(  # noqa: PLR0917 - both sides of the match and who decided
     session: Session, actor: Actor, exam: Exam, study: Study, reason: str, now: datetime
 ) -> Exam:
     repository = WorklistRepository(session)

@@ -42,7 +42,9 @@ class ExamRow:
     @property
     def birth_date(self) -> str:
         """YYYYMMDD or shorter or empty."""
-        return (self.patient.birth_date if self.patient else "") or (self.study.birth_date if self.study else "")
+        return (self.patient.birth_date if self.patient else "") or (
+            self.study.birth_date if self.study else ""
+        )
 
     @property
     def local_id(self) -> str:
@@ -52,7 +54,9 @@ class ExamRow:
     @property
     def clinical_question(self) -> str:
         """As ordered, else as sent along with an upload."""
-        return self.order.clinical_question if self.order else self.study.clinical_question if self.study else ""
+        return (
+            self.order.clinical_question if self.order else self.study.clinical_question if self.study else ""
+        )
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ class Filter:
 class WorklistRepository(Repository):
     """Orders and exams."""
 
-    def readable(self, actor: Actor) -> Select[tuple[Exam]]:
+    def readable(self, actor: Actor) -> Select[Exam]:
         """Return the exams this actor may see; every listing for a person starts here."""
         sites = actor.sites_for(*VIEW_PERMISSIONS)
         statement = select(Exam)
@@ -95,13 +99,19 @@ class WorklistRepository(Repository):
             .outerjoin(Order, Order.id == Exam.order_id)
         )
         # No due time yet (still receiving) sorts behind those that have one.
-        order = (Exam.created_at.desc(),) if newest_first else (
-            Exam.priority,
-            Exam.due_at.is_(None),
-            Exam.due_at,
-            Exam.created_at,
+        order = (
+            (Exam.created_at.desc(),)
+            if newest_first
+            else (
+                Exam.priority,
+                Exam.due_at.is_(None),
+                Exam.due_at,
+                Exam.created_at,
+            )
         )
-        return [ExamRow(*row) for row in self.session.execute(joined.order_by(*order).limit(limit).offset(offset))]
+        return [
+            ExamRow(*row) for row in self.session.execute(joined.order_by(*order).limit(limit).offset(offset))
+        ]
 
     def row(self, actor: Actor, exam_id: str) -> ExamRow | None:
         """Return one exam with what a page shows of it."""
@@ -125,7 +135,9 @@ class WorklistRepository(Repository):
         exams = self._narrowed(self.readable(actor), narrow).subquery()
         return {
             State(state): count
-            for state, count in self.session.execute(select(exams.c.state, func.count()).group_by(exams.c.state))
+            for state, count in self.session.execute(
+                select(exams.c.state, func.count()).group_by(exams.c.state)
+            )
         }
 
     def _narrowed(self, statement: Select[Any], narrow: Filter) -> Select[Any]:
@@ -207,7 +219,9 @@ class WorklistRepository(Repository):
             select(ExamStep).where(ExamStep.exam_id == exam_id).order_by(ExamStep.at, ExamStep.id)
         ).all()
 
-    def move(self, exam_id: str, expected: State, values: dict[str, Any], *conditions: ColumnElement[bool]) -> bool:
+    def move(
+        self, exam_id: str, expected: State, values: dict[str, Any], *conditions: ColumnElement[bool]
+    ) -> bool:
         """Change an exam if it is still in the `expected` state; tell whether this call did it.
 
         One conditional UPDATE: of two that race, one finds the row changed.

@@ -58,7 +58,7 @@ class LeaseLost(Conflict):
 
 
 class OutOfScope(Forbidden):
-    """This account is not licensed to report on that modality."""
+    """The account is not licensed to report on that modality."""
 
 
 def advance(
@@ -147,7 +147,14 @@ def _note(  # noqa: PLR0917 - the columns of one timeline row
 
 
 def begin(
-    session: Session, event: Event, actor: Actor, now: datetime, *, site: Site, settings: Settings, **fields: Any
+    session: Session,
+    event: Event,
+    actor: Actor,
+    now: datetime,
+    *,
+    site: Site,
+    settings: Settings,
+    **fields: Any,
 ) -> Exam:
     """Create an exam by its first event (order, first object, conflict) with a number of its own."""
     transition = step(None, event)
@@ -213,7 +220,9 @@ def create_order(session: Session, actor: Actor, new: NewOrder, *, settings: Set
     number = next_number(session, site, settings, now)
     person = patients.checked(new.person)
     if not person.local_id:
-        person = Person("H" + number, person.name, person.sex, person.birth_date, person.id_number, person.phone)
+        person = Person(
+            "H" + number, person.name, person.sex, person.birth_date, person.id_number, person.phone
+        )
     patient = patients.get_or_create(session, site.id, person, now)
     known = Person(patient.local_id, patient.name, patient.sex, patient.birth_date)
     if patients.disagreements(known, person):

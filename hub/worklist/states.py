@@ -105,7 +105,7 @@ class IllegalTransition(Conflict):
 
 
 class NotBuilt(Conflict):
-    """This step belongs to a later release of the hub."""
+    """The step belongs to a later release of the hub."""
 
 
 def _to(state: State, *roles: Role) -> Transition:
@@ -165,9 +165,15 @@ TRANSITIONS: dict[tuple[State | None, Event], Transition] = {
     (S.SIGNED, E.DELIVER): _to(S.DELIVERED),
     (S.DELIVERED, E.ACKNOWLEDGE): _to(S.ACKED, _DOCTOR),
     # 21, 22, 23: after signature
-    **{(state, E.ADDEND): _later(S.ADDENDED, _WRITER, _REVIEWER) for state in (S.SIGNED, S.DELIVERED, S.ACKED)},
+    **{
+        (state, E.ADDEND): _later(S.ADDENDED, _WRITER, _REVIEWER)
+        for state in (S.SIGNED, S.DELIVERED, S.ACKED)
+    },
     **{(state, E.CORRECT): _later(S.CORRECTED, _REVIEWER) for state in (S.SIGNED, S.DELIVERED, S.ACKED)},
-    **{(state, E.WITHDRAW): _later(S.WITHDRAWN, _REVIEWER, _DIRECTOR) for state in (S.SIGNED, S.DELIVERED, S.ACKED)},
+    **{
+        (state, E.WITHDRAW): _later(S.WITHDRAWN, _REVIEWER, _DIRECTOR)
+        for state in (S.SIGNED, S.DELIVERED, S.ACKED)
+    },
     # 25: cancellation
     **{
         (state, E.CANCEL): _to(S.CANCELLED, _DOCTOR, _TECH, _DIRECTOR)
@@ -176,9 +182,11 @@ TRANSITIONS: dict[tuple[State | None, Event], Transition] = {
 }
 """(state, event) to transition. A pair that is not here cannot happen."""
 
-OPEN_STATES = frozenset(S) - {S.ORDERED, S.SIGNED, S.DELIVERED, S.ACKED, S.ADDENDED, S.CORRECTED, S.WITHDRAWN} - {
-    S.CANCELLED
-}
+OPEN_STATES = (
+    frozenset(S)
+    - {S.ORDERED, S.SIGNED, S.DELIVERED, S.ACKED, S.ADDENDED, S.CORRECTED, S.WITHDRAWN}
+    - {S.CANCELLED}
+)
 """States in which an exam waits for somebody at the centre or for its objects."""
 
 READING_STATES = frozenset({S.RECEIVING, S.COMPLETE, S.CLAIMED, S.DRAFT, S.SUBMITTED, S.RETURNED, S.REJECTED})
