@@ -1,0 +1,26 @@
+/** Loaded on every page: htmx with the hub's rules, and the small behaviours by name. */
+
+import "htmx.org";
+import "htmx-ext-sse";
+import { mountAutosave } from "./autosave";
+import { mountConfirm } from "./confirm-dialog";
+import { mountDropzone } from "./dropzone";
+import { installForms } from "./forms";
+import { installLanguageSwitch } from "./language";
+import { mountLease } from "./lease";
+import { installHtmxRules, processWithHtmx } from "./live";
+import { mountClock } from "./live-clock";
+import { register } from "./registry";
+import { mountShortcuts } from "./shortcuts";
+import { mountToasts } from "./toast";
+
+installHtmxRules();
+installForms(processWithHtmx);
+installLanguageSwitch();
+register("toast", mountToasts);
+register("confirm-dialog", mountConfirm);
+register("shortcuts", mountShortcuts);
+register("live-clock", mountClock);
+register("autosave", mountAutosave);
+register("dropzone", mountDropzone);
+register("lease", mountLease);
