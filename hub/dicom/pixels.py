@@ -5,6 +5,7 @@ them are C code that trusts its input, so the size a compressed stream claims is
 against the data set before any of them sees it.
 """
 
+import threading
 import warnings
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +18,9 @@ from hub.dicom.frames import Image, frame_bytes, read_image
 from hub.dicom.source import Readable
 from hub.dicom.values import inflate, open_stored
 from hub.errors import HubError, Malformed, Unsupported
+
+_PLUGIN_LOCK = threading.Lock()
+"""Adding a plugin to pydicom is not thread-safe."""
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -145,8 +149,9 @@ def _decoder(transfer_syntax: str) -> Any:
         decoder = get_decoder(UID(transfer_syntax))
     except NotImplementedError as error:
         raise NoDecoder(transfer_syntax=transfer_syntax) from error
-    if transfer_syntax == JPEGExtended12Bit and "imagecodecs" not in decoder.available_plugins:
-        decoder.add_plugin("imagecodecs", ("hub.dicom.jpeg12", "decode_frame"))
+    with _PLUGIN_LOCK:
+        if transfer_syntax == JPEGExtended12Bit and "imagecodecs" not in decoder.available_plugins:
+            decoder.add_plugin("imagecodecs", ("hub.dicom.jpeg12", "decode_frame"))
     return decoder
 
 

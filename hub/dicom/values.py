@@ -92,18 +92,20 @@ class Values:
         order = "<u2" if self.encoding.little else ">u2"
         return np.frombuffer(raw[: len(raw) // 2 * 2], dtype=order).astype(np.uint16)
 
-    def sequence(self, tag: int) -> "Iterator[Values]":
-        """Yield the items of a sequence; nothing when it is absent."""
+    def item(self, tag: int, index: int) -> "Values | None":
+        """Return one item of a sequence without reading the others, or None."""
         element = self.elements.get(tag)
         if element is not None:
-            for item in items(self.source, element, self.end):
-                yield Values(self.source, item.start, item.end, item.encoding)
+            for at, item in enumerate(items(self.source, element, self.end)):
+                if at == index:
+                    return Values(self.source, item.start, item.end, item.encoding)
+        return None
 
     def first(self, *tags: int) -> "Values | None":
         """Return the first item of the sequence within the first items of the ones before it."""
         values: Values | None = self
         for tag in tags:
-            values = next(values.sequence(tag), None) if values else None
+            values = values.item(tag, 0) if values else None
         return values
 
 
