@@ -29,7 +29,7 @@ _LIVING_SCRIPTS = frozenset(
     | {"TIBETAN", "MONGOLIAN", "YI"}  # spoken in China beside Chinese
 )
 _DECLARED_BONUS = 0.1
-_UTF8_CJK_BONUS = 0.2
+_UTF8_BONUS = 0.2
 _CUT_PENALTY = 0.2
 _REPAIR_PENALTY = 0.05
 _MARGIN_FOR_CERTAINTY = 0.3
@@ -149,8 +149,8 @@ def _best(raw: bytes, terms: Sequence[str], stated: str) -> DecodedText:
         # UTF-8 and GB 18030 hold every script, so stating them says nothing about which.
         one_script = term in terms and _codec(term) not in {"utf-8", "gb18030"}
         score = _plausibility(reading.text, one_script) - reading.penalty + bonus
-        if term == "ISO_IR 192" and _only_cjk(reading.text):
-            score += _UTF8_CJK_BONUS
+        if term == "ISO_IR 192" and _hardly_by_chance(reading.text):
+            score += _UTF8_BONUS
         _keep(readings, _Reading(reading.text, term, score, reading.penalty))
         repaired = _undo_mojibake(reading.text) if term in {"ISO_IR 192", "GB18030"} else None
         if repaired is not None:
@@ -276,7 +276,8 @@ def _character_score(character: str, run_length: int, in_word: bool, stated: boo
         return 0.8
     if point <= 0x24F or _script(character) == "LATIN":  # noqa: PLR2004 - end of Latin Extended-B
         return _latin_score(character, run_length, in_word)
-    if category.startswith("M") or _script(character) not in _LIVING_SCRIPTS:
+    stray_mark = category.startswith("M") and point < 0x900  # noqa: PLR2004 - not an Indic vowel sign
+    if stray_mark or _script(character) not in _LIVING_SCRIPTS:
         return 0.3
     return 0.9 if stated else 0.8
 
@@ -300,6 +301,12 @@ def _cjk_score(character: str) -> float:
     except UnicodeEncodeError:
         return 0.75 if ord(character) <= 0x9FFF else 0.6  # noqa: PLR2004 - end of the basic block
     return 1.0 if lead <= 0xD7 else 0.9  # noqa: PLR2004 - last row of level 1
+
+
+def _hardly_by_chance(text: str) -> bool:
+    """Tell whether valid UTF-8 is too regular to be GBK: several long characters, or only CJK."""
+    long_characters = sum(ord(character) > 0x7FF for character in text)  # noqa: PLR2004 - three bytes
+    return long_characters >= 3 or _only_cjk(text)  # noqa: PLR2004 - enough of them
 
 
 def _only_cjk(text: str) -> bool:
