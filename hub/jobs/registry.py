@@ -15,8 +15,18 @@ from hub.context import Context
 from hub.errors import Retriable
 
 DEFAULT_QUEUE = "default"
-QUEUES = {DEFAULT_QUEUE: 8, "heavy": 2}
-"""Queues and how many of their jobs one worker process runs at the same time."""
+
+
+@dataclass(frozen=True)
+class QueueLimits:
+    """How a worker serves one queue: jobs at the same time, and seconds between looks."""
+
+    concurrency: int
+    poll_seconds: float
+
+
+QUEUES = {DEFAULT_QUEUE: QueueLimits(8, 0.2), "heavy": QueueLimits(2, 1.0)}
+"""``heavy`` is for work of many seconds, where a second's wait does not matter."""
 
 Handler = Callable[..., None]
 Tick = Callable[[Context], None]

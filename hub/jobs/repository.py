@@ -290,8 +290,8 @@ def forget_silent(session: Session, silent_seconds: float) -> None:
     session.execute(sa.delete(JobWorker).where(JobWorker.beat_at < edge))
 
 
-def take_tick(session: Session, name: str, every_seconds: float) -> bool:
-    """Tell whether the schedule is due; if so it is this caller's, and due again one period later."""
+def take_tick(session: Session, name: str, every_seconds: float) -> tuple[bool, float]:
+    """Tell whether a schedule is due, for one caller only, and in how many seconds to ask again."""
     now = _database_now(session)
     taken = _moved(
         session,
@@ -299,11 +299,15 @@ def take_tick(session: Session, name: str, every_seconds: float) -> bool:
         .where(JobSchedule.name == name, JobSchedule.due_at <= now)
         .values(due_at=now + every_seconds),
     )
-    if not taken and session.get(JobSchedule, name) is None:
-        insert = _insert_for(session)(JobSchedule).values(name=name, due_at=now + every_seconds)
-        result = session.execute(insert.on_conflict_do_nothing())
-        return cast("sa.CursorResult[Any]", result).rowcount == 1
-    return taken
+    if taken:
+        return True, every_seconds
+    due_at = session.scalar(sa.select(JobSchedule.due_at).where(JobSchedule.name == name))
+    if due_at is not None:
+        # Not later than one period from now, should the clock have been set back.
+        return False, max(0.0, min(due_at - now, every_seconds))
+    first = _insert_for(session)(JobSchedule).values(name=name, due_at=now + every_seconds)
+    made = session.execute(first.on_conflict_do_nothing().returning(JobSchedule.name)).first()
+    return made is not None, every_seconds
 
 
 def _insert_for(session: Session) -> Any:

@@ -23,8 +23,23 @@ _lock = threading.Lock()
 
 
 def quiet_logging() -> None:
-    """Keep DBOS's own messages to warnings; what our handlers do we log ourselves."""
-    logging.getLogger("dbos").setLevel(logging.WARNING)
+    """Keep DBOS's own messages to warnings; what our handlers do, and how they fail, we log ourselves."""
+    logger = logging.getLogger("dbos")
+    logger.setLevel(logging.WARNING)
+    if _without_traceback not in logger.filters:
+        logger.addFilter(_without_traceback)
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Drop DBOS's report of a failed handler; of its other errors keep the class only.
+
+    The text of a database error holds the values of the statement.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    if error is not None:
+        record.exc_info = record.exc_text = None
+        record.msg, record.args = f"{record.getMessage()} {type(error).__name__}", None
+    return type(error).__name__ != "JobFailed"
 
 
 def create_system_tables(url: str) -> None:

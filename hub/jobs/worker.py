@@ -5,6 +5,7 @@ taken over here, as soon as that one has given no sign of life for a while.
 """
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +31,6 @@ CRASHES = 5
 class Pace:
     """How often the worker looks; all in seconds."""
 
-    poll: float = 0.2
     beat: float = 5.0
     silent: float = 30.0
     """An executor without a sign of life for this long is dead; its jobs are taken over."""
@@ -73,7 +73,7 @@ def run_worker(
         "run_migrations": False,
         "log_level": "WARNING",
         "scheduler_polling_interval_sec": 3600.0,
-        "notification_listener_polling_interval_sec": 60.0,
+        "notification_listener_polling_interval_sec": 1.0,
         "enable_otlp": False,
     }
     DBOS(config=config)
@@ -83,11 +83,11 @@ def run_worker(
         )
     DBOS.launch()
     try:
-        for name, concurrency in QUEUES.items():
+        for name, limits in QUEUES.items():
             DBOS.register_queue(
                 name,
-                worker_concurrency=concurrency,
-                polling_interval_sec=pace.poll,
+                worker_concurrency=limits.concurrency,
+                polling_interval_sec=limits.poll_seconds,
                 on_conflict="always_update",
             )
         log.info("worker_started", executor=executor_id, jobs=len(REGISTRY.jobs))
@@ -116,24 +116,29 @@ def _keep_house(
     recover: Callable[[list[str]], object],
 ) -> None:
     """Beat, take over and tick until told to stop; a database that is away is waited for."""
-    since_beat = 0.0
+    due: dict[str, float] = {}
+    next_beat = time.monotonic() + pace.beat
     while not stop.wait(pace.tick):
         try:
-            _tick(context)
-            since_beat += pace.tick
-            if since_beat >= pace.beat:
-                since_beat = 0.0
+            _tick(context, due)
+            if time.monotonic() >= next_beat:
+                next_beat = time.monotonic() + pace.beat
                 _beat(context, executor_id)
                 _take_over(context, executor_id, pace.silent, recover)
         except SQLAlchemyError as error:
             log.warning("worker_database_away", executor=executor_id, error=type(error).__name__)
 
 
-def _tick(context: Context) -> None:
+def _tick(context: Context, due: dict[str, float]) -> None:
+    """Enqueue the schedules whose time has come; `due` remembers when to ask the database again."""
     for schedule in REGISTRY.schedules.values():
+        if time.monotonic() < due.get(schedule.name, 0.0):
+            continue
         with context.db.transaction() as session:
-            if repository.take_tick(session, schedule.name, schedule.every_seconds):
+            taken, wait_seconds = repository.take_tick(session, schedule.name, schedule.every_seconds)
+            if taken:
                 enqueue(session, schedule.name, once_key="tick")
+        due[schedule.name] = time.monotonic() + wait_seconds
 
 
 def _beat(context: Context, executor_id: str) -> None:
