@@ -227,6 +227,16 @@ class TestFigures:
         assert width >= 400
         assert height >= 250
 
+    @pytest.mark.parametrize("height", [168, 172, 174, 176, 190, 300])
+    @pytest.mark.parametrize("caption", ["", "十二导联心电图", "很长的说明" * 40])
+    def test_an_ecg_of_any_height_takes_one_page(self, tmp_path, height, caption):
+        pdf = render_report(report(figures=(Figure(ruled_ecg(277, height), "ecg", caption),)))
+        sizes = page_sizes(pdf, tmp_path)
+        assert len(sizes) == 2
+        assert sizes[1][0] == 297.0
+        if height <= 172 and len(caption) < 20:
+            assert sizes[1][1] == 210.0
+
     def test_an_ecg_of_no_known_size_is_refused(self):
         bare = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 10 10"><path d="M0 0"/></svg>'
         for figure in (
