@@ -78,7 +78,8 @@ def measure_heart_rate(waveform: Waveform) -> HeartRate:
     energy = _slope_energy(waveform)
     if energy is None:
         return _none("flat")
-    envelope = np.sqrt(_moving_mean(energy, waveform.rate_hz * _ENVELOPE_S))
+    # A running sum may end a hair below zero.
+    envelope = np.sqrt(np.maximum(0.0, _moving_mean(energy, waveform.rate_hz * _ENVELOPE_S)))
     beats = _find_beats(envelope, waveform.rate_hz)
     if _is_noise(envelope, beats):
         return _none("noise")
