@@ -19,6 +19,10 @@ class Query:
     """What to look for; every field that is given must fit. `until` is not included."""
 
     patient_id: str | None = None
+    patient_ids: tuple[str, ...] | None = None
+    """Any of these patients; an empty tuple fits nobody."""
+    subject_ids: tuple[str, ...] | None = None
+    """Any of these subjects, whatever their kind: row ids are unique over all tables."""
     subject_kind: str | None = None
     subject_id: str | None = None
     actor_kind: str | None = None
@@ -85,6 +89,10 @@ def search(
         wanted = getattr(query, name)
         if wanted is not None:
             found = found.where(getattr(AuditEvent, name) == wanted)
+    if query.patient_ids is not None:
+        found = found.where(AuditEvent.patient_id.in_(query.patient_ids))
+    if query.subject_ids is not None:
+        found = found.where(AuditEvent.subject_id.in_(query.subject_ids))
     if query.tag is not None:
         exact = not query.tag.endswith(":")
         found = found.where(

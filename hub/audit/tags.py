@@ -45,3 +45,6 @@ class Tag(StrEnum):
 
     JOB_RETRY = "jobs:job:retry"
     JOB_CANCEL = "jobs:job:cancel"
+
+    AUDIT_SEARCH = "audit:trail:search"
+    AUDIT_EXPORT = "audit:trail:export"

@@ -100,6 +100,9 @@ def add_post(
         raise Rejected(f"the role {role} is for tokens of machines only")
     if role in SITE_ROLES and site_id is None:
         raise Rejected(f"the role {role} is held at a site: name it")
+    held = AuthRepository(session).posts(user.id)
+    if any(p.role == role and p.site_id == site_id and p.valid_from == valid_from for p in held):
+        raise Conflict("this post is held from that day already")
     if valid_to is not None and valid_to < valid_from:
         raise Rejected("the last day of a post is before its first")
     post = Post(user_id=user.id, role=role, site_id=site_id, valid_from=valid_from, valid_to=valid_to)
@@ -118,10 +121,18 @@ def add_post(
 
 
 def end_post(session: Session, post_id: str, *, day: date, actor: ActorRef) -> None:
-    """Let an appointment end on `day`, the last one it covers."""
+    """Let an appointment end on `day`, the last one it covers; an end is only ever moved forward.
+
+    Raises
+    ------
+    Conflict
+        It ends no later than that as it is: ending it must not prolong it.
+    """
     post = AuthRepository(session).post(post_id)
     if post is None:
         raise NotFound("no such post")
+    if post.valid_to is not None and post.valid_to <= day:
+        raise Conflict("this post has ended already, or ends no later than that day")
     post.valid_to = day
     audit.record(
         session,
@@ -135,6 +146,8 @@ def end_post(session: Session, post_id: str, *, day: date, actor: ActorRef) -> N
 
 def set_active(session: Session, user_id: str, *, active: bool, now: datetime, actor: ActorRef) -> None:
     """Switch an account off, ending its sessions at once, or on again."""
+    if not active and user_id == actor.id:
+        raise Conflict("nobody switches off the own account")
     repository = AuthRepository(session)
     user = repository.user(user_id)
     if user is None:
@@ -265,11 +278,13 @@ def create_token(
 
 
 def revoke_token(session: Session, token_id: str, *, now: datetime, actor: ActorRef) -> None:
-    """End a token for good."""
+    """End a token for good; a second time changes nothing."""
     row = AuthRepository(session).token_by_id(token_id)
     if row is None:
         raise NotFound("no such token")
-    row.revoked_at = row.revoked_at or now
+    if row.revoked_at is not None:
+        return
+    row.revoked_at = now
     audit.record(session, Tag.TOKEN_REVOKE, actor=actor, subject_kind="token", subject_id=row.id)
 
 

@@ -10,7 +10,7 @@ _ID = re.compile(r"\d{17}[\dX]")
 
 
 def valid_id_number(text: str) -> bool:
-    """Tell whether `text` is an 18-digit resident identity number: form, date, check digit (GB 11643-1999)."""
+    """Tell whether `text` is an 18-digit resident identity number by form, date and check digit (GB 11643)."""
     number = text.strip().upper()
     if not _ID.fullmatch(number):
         return False
@@ -33,6 +33,11 @@ def mask_number(text: str) -> str:
     """Show at most the last four characters of a document number."""
     tail = text[-4:]
     return "*" * max(len(text) - 4, 4) + tail if len(text) > 4 else "*" * len(text)  # noqa: PLR2004 - last four
+
+
+def mask_name(name: str) -> str:
+    """Show only the first character of a name, for people who need to tell items apart but not patients."""
+    return name[:1] + "*" * min(max(len(name) - 1, 1), 3) if name else ""
 
 
 def comparable_name(name: str) -> str:
