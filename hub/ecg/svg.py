@@ -5,6 +5,7 @@ blurred by several renderers at odd zooms, and the grid is what amplitudes are r
 Only features that usvg (typst), Chromium and print drivers share are used.
 """
 
+import zlib
 from collections.abc import Sequence
 from html import escape
 
@@ -133,9 +134,11 @@ def _traces(paper: Paper) -> str:
         for segment in paper.segments
     ]
     body = "".join(f'<path d="{d}"/>' for d in paths)
+    # Several sheets may stand in one page, where an id must be theirs alone.
+    clip = f"ecg-{zlib.crc32(body.encode()):08x}"
     return (
-        f'<clipPath id="ecg-grid"><rect width="{paper.width_mm:g}" height="{paper.height_mm:g}"/></clipPath>'
-        f'<g clip-path="url(#ecg-grid)" fill="none" stroke="{_TRACE}" stroke-width="{_TRACE_MM}" '
+        f'<clipPath id="{clip}"><rect width="{paper.width_mm:g}" height="{paper.height_mm:g}"/></clipPath>'
+        f'<g clip-path="url(#{clip})" fill="none" stroke="{_TRACE}" stroke-width="{_TRACE_MM}" '
         f'stroke-linejoin="round" stroke-linecap="round">'
         f'<path d="{"".join(marks)}" stroke-width="0.2"/>{body}</g>'
     )

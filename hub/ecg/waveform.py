@@ -16,6 +16,11 @@ LOW_RATE_HZ = 500.0
 TOO_LOW_RATE_HZ = 200.0
 """Below this DICOM's ECG objects do not go (PS3.3 A.34.3.4.4), and no diagnosis should be read."""
 
+IMPLAUSIBLE_MV = 100.0
+"""A lead that swings further than this is hardly an ECG in the stated unit."""
+
+_IMPOSSIBLE_MV = 1e9
+
 
 @dataclass(frozen=True, slots=True)
 class PatientText:
@@ -76,8 +81,8 @@ class Waveform:
     other_parts : tuple of str
         Further waveforms in the file that are not in `samples_mv`, e.g. a median beat.
     warnings : tuple of str
-        Codes of what a reader of this ECG should know: ``rate_low`` and ``rate_too_low`` are
-        added here, the others by the format readers.
+        Codes of what a reader of this ECG should know: ``rate_low``, ``rate_too_low`` and
+        ``amplitude_implausible`` are added here, the others by the format readers.
 
     Raises
     ------
@@ -86,7 +91,7 @@ class Waveform:
     RateMissing
         The rate is not a positive number.
     NotAWaveform
-        Shapes disagree, a lead name is repeated or a sample is infinite.
+        Shapes disagree, a lead name is repeated, or a sample is infinite or beyond all sense.
     """
 
     samples_mv: NDArray[np.float64]
@@ -114,13 +119,15 @@ class Waveform:
             raise NotAWaveform("resolutions and columns disagree", columns=samples.shape[1])
         if not isfinite(self.rate_hz) or self.rate_hz <= 0:
             raise RateMissing
-        if np.isinf(samples).any():
-            raise NotAWaveform("a sample is infinite")
+        low, high = np.fmin.reduce(samples), np.fmax.reduce(samples)
+        if (low < -_IMPOSSIBLE_MV).any() or (high > _IMPOSSIBLE_MV).any():
+            raise NotAWaveform("a sample is no voltage of a body")
+        notes = _notes(self.rate_hz, bool((high - low > IMPLAUSIBLE_MV).any()))
         samples = samples.view()
         samples.flags.writeable = False
         object.__setattr__(self, "samples_mv", samples)
         object.__setattr__(self, "lsb_mv", self.lsb_mv or (None,) * len(self.leads))
-        object.__setattr__(self, "warnings", _with_rate_warning(self.warnings, self.rate_hz))
+        object.__setattr__(self, "warnings", tuple(dict.fromkeys((*self.warnings, *notes))))
 
     @property
     def n_samples(self) -> int:
@@ -164,10 +171,6 @@ class Waveform:
         )
 
 
-def _with_rate_warning(warnings: tuple[str, ...], rate_hz: float) -> tuple[str, ...]:
-    kept = tuple(dict.fromkeys(w for w in warnings if w not in {"rate_low", "rate_too_low"}))
-    if rate_hz < TOO_LOW_RATE_HZ:
-        return (*kept, "rate_too_low")
-    if rate_hz < LOW_RATE_HZ:
-        return (*kept, "rate_low")
-    return kept
+def _notes(rate_hz: float, implausible: bool) -> tuple[str, ...]:
+    rate = "rate_too_low" if rate_hz < TOO_LOW_RATE_HZ else "rate_low" if rate_hz < LOW_RATE_HZ else ""
+    return tuple(note for note in (rate, "amplitude_implausible" if implausible else "") if note)

@@ -84,7 +84,12 @@ class TestText:
         svg = draw_svg(recording, footer="").replace("http://www.w3.org/2000/svg", "")
         assert "http" not in svg
         assert "href" not in svg
-        assert "url(#ecg-grid)" in svg
+        assert set(re.findall(r"url\(#([^)]+)\)", svg)) == set(re.findall(r'<clipPath id="([^"]+)"', svg))
+
+    def test_two_sheets_share_no_id(self, recording: Waveform) -> None:
+        other = read_ecg(ludb(64))
+        ids = [re.findall(r' id="([^"]+)"', draw_svg(wave, footer="")) for wave in (recording, other)]
+        assert len(set(ids[0] + ids[1])) == 2
 
 
 class TestSpecialTraces:

@@ -26,11 +26,17 @@ class TestConstruction:
             (np.zeros((10, 2)), ("I", "II"), 0.0, RateMissing),
             (np.zeros((10, 2)), ("I", "II"), float("nan"), RateMissing),
             (np.full((10, 2), np.inf), ("I", "II"), 500.0, NotAWaveform),
+            (np.full((10, 2), -1e300), ("I", "II"), 500.0, NotAWaveform),
         ],
     )
     def test_inconsistent_ones_cannot_exist(self, samples, leads, rate, error) -> None:
         with pytest.raises(error):
             wave(samples, leads, rate)
+
+    def test_a_wrong_unit_shows(self) -> None:
+        """A 1 mV complex read as volts swings by 1000 mV; a large offset alone is no such thing."""
+        assert wave(np.array([[0.0, 0.0], [1000.0, 0.0]])).warnings == ("amplitude_implausible",)
+        assert wave(np.array([[300.0, 0.0], [301.0, np.nan]])).warnings == ()
 
     def test_samples_cannot_be_changed(self) -> None:
         with pytest.raises(ValueError, match="read-only"):
