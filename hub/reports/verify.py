@@ -1,0 +1,138 @@
+"""Is a signed report still what was signed? Each truth for itself, each fault by name."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from hub.auth import signing_keys
+from hub.auth.repository import AuthRepository
+from hub.catalogue.repository import CatalogueRepository
+from hub.reports.content import digest
+from hub.reports.models import SignedReport
+from hub.reports.repository import ReportRepository
+from hub.reports.sign import SignatureStatus, verify_pdf
+from hub.worklist.repository import WorklistRepository
+from storage.base import ObjectStore, sha256_of
+from storage.errors import ObjectNotFound, StorageError
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found about one signed report.
+
+    Attributes
+    ----------
+    problems : tuple of str
+        Empty when all is well. ``document_missing``, ``document_altered``,
+        ``content_altered``, ``version_altered``, ``signer_differs``, ``object_missing:UID``,
+        ``object_altered:UID``, ``objects_differ``, or a code of `hub.reports.sign.PROBLEMS`.
+    signature : SignatureStatus or None
+        What the document's own signature says; None when there is no document.
+    """
+
+    problems: tuple[str, ...]
+    signature: SignatureStatus | None
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything is as it was signed."""
+        return not self.problems
+
+
+def verify(session: Session, store: ObjectStore, signed: SignedReport, *, deep: bool = True) -> Verdict:
+    """Hold a signed report against its document, its rows and the objects it was made from.
+
+    Parameters
+    ----------
+    deep
+        Also read the objects' bytes again; without it only the rows are compared.
+    """
+    problems: list[str] = []
+    status = _document(session, store, signed, problems)
+    content = _content(session, signed, problems)
+    if content is not None:
+        problems += _objects(session, store, signed, content["objects"], deep=deep)
+    return Verdict(tuple(problems), status)
+
+
+def _document(
+    session: Session, store: ObjectStore, signed: SignedReport, problems: list[str]
+) -> SignatureStatus | None:
+    try:
+        pdf = store.get(signed.pdf_key)
+    except ObjectNotFound:
+        problems.append("document_missing")
+        return None
+    if hashlib.sha256(pdf).hexdigest() != signed.pdf_sha256:
+        problems.append("document_altered")
+    status = verify_pdf(pdf, signing_keys.trust_roots(session))
+    problems += status.problems
+    key = AuthRepository(session).signing_key_by_serial(signed.signer_serial)
+    if status.present and (
+        status.signer_serial != signed.signer_serial or key is None or key.user_id != signed.signer_id
+    ):
+        problems.append("signer_differs")
+    return status
+
+
+def _content(session: Session, signed: SignedReport, problems: list[str]) -> dict[str, Any] | None:
+    """Compare the canonical content with its hash and with the version's row."""
+    if digest(signed.content) != signed.content_sha256:
+        problems.append("content_altered")
+    try:
+        content: dict[str, Any] = json.loads(signed.content)
+        stated = content["report"]
+        text = (stated["findings"], stated["impression"], stated["version"])
+        signer_at = datetime.fromisoformat(stated["signer"][2])
+        _ = content["objects"]
+    except (ValueError, KeyError, TypeError, IndexError):
+        if "content_altered" not in problems:
+            problems.append("content_altered")
+        return None
+    version = ReportRepository(session).version(signed.report_id, signed.version)
+    if version is None or (version.findings, version.impression, version.number) != text:
+        problems.append("version_altered")
+    if signer_at != signed.signed_at.astimezone(UTC).replace(microsecond=0):
+        problems.append("content_altered")
+    return content
+
+
+def _objects(
+    session: Session, store: ObjectStore, signed: SignedReport, stated: list[dict[str, Any]], *, deep: bool
+) -> Iterable[str]:
+    exam = WorklistRepository(session).exam(signed.exam_id)
+    if exam is None or exam.study_id is None:
+        return ["objects_differ"] if stated else []
+    catalogue = CatalogueRepository(session)
+    instances = {row.sop_uid: row for _, row in catalogue.instances_of_study(exam.study_id)}
+    recordings = {row.digest: row for row in catalogue.recordings(exam.study_id)}
+    problems = []
+    for item in stated:
+        if "sop_uid" in item:
+            row = instances.get(item["sop_uid"])
+            if row is None or row.dataset_sha256 != item["dataset_sha256"]:
+                problems.append(f"objects_differ:{item['sop_uid']}")
+            elif deep:
+                problems += _bytes(store, row.storage_key, row.sha256, item["sop_uid"])
+        else:
+            recording = recordings.get(item["recording"])
+            if recording is None or sorted(file["sha256"] for file in recording.files) != item["files"]:
+                problems.append(f"objects_differ:{item['recording']}")
+            elif deep:
+                for file in recording.files:
+                    problems += _bytes(store, file["key"], file["sha256"], item["recording"])
+    return problems
+
+
+def _bytes(store: ObjectStore, key: str, sha256: str, name: str) -> list[str]:
+    try:
+        return [] if sha256_of(store, key) == sha256 else [f"object_altered:{name}"]
+    except ObjectNotFound:
+        return [f"object_missing:{name}"]
+    except StorageError:
+        return [f"object_unreadable:{name}"]
