@@ -23,6 +23,8 @@ class Query:
     """Any of these patients; an empty tuple fits nobody."""
     subject_ids: tuple[str, ...] | None = None
     """Any of these subjects, whatever their kind: row ids are unique over all tables."""
+    actor_ids: tuple[str, ...] | None = None
+    tags: tuple[str, ...] | None = None
     subject_kind: str | None = None
     subject_id: str | None = None
     actor_kind: str | None = None
@@ -89,10 +91,10 @@ def search(
         wanted = getattr(query, name)
         if wanted is not None:
             found = found.where(getattr(AuditEvent, name) == wanted)
-    if query.patient_ids is not None:
-        found = found.where(AuditEvent.patient_id.in_(query.patient_ids))
-    if query.subject_ids is not None:
-        found = found.where(AuditEvent.subject_id.in_(query.subject_ids))
+    for name in ("patient_id", "subject_id", "actor_id", "tag"):
+        any_of = getattr(query, f"{name}s")
+        if any_of is not None:
+            found = found.where(getattr(AuditEvent, name).in_(any_of))
     if query.tag is not None:
         exact = not query.tag.endswith(":")
         found = found.where(

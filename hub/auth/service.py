@@ -32,6 +32,46 @@ class AccountLocked(Unauthenticated):
     """Too many wrong passwords; the account is locked for a while."""
 
 
+class LoginInvalid(Rejected):
+    """A login is 1 to 64 letters, digits, dots, dashes, beginning with a letter or digit."""
+
+
+class LoginTaken(Conflict):
+    """That login name is taken."""
+
+
+class PersonNameMissing(Rejected):
+    """A person needs a name."""
+
+
+class PasswordTooShort(Rejected):
+    """The password is too short."""
+
+
+class MachineRole(Rejected):
+    """That role is for tokens of machines only."""
+
+
+class SiteNeeded(Rejected):
+    """That role is held at a site: name it."""
+
+
+class PostDatesReversed(Rejected):
+    """The last day of a post is before its first."""
+
+
+class PostHeldAlready(Conflict):
+    """This post is held from that day already."""
+
+
+class PostEnded(Conflict):
+    """This post has ended already, or ends no later than that day."""
+
+
+class OwnAccount(Conflict):
+    """Nobody switches off the own account."""
+
+
 @dataclass(frozen=True)
 class OpenedSession:
     """What the browser gets: the cookie's secret and the token for forms."""
@@ -65,13 +105,13 @@ def add_user(
         The login name is taken.
     """
     if not LOGIN.fullmatch(login):
-        raise Rejected("a login is 1 to 64 letters, digits, dots, dashes, beginning with a letter or digit")
+        raise LoginInvalid
     if not name.strip():
-        raise Rejected("a person needs a name")
+        raise PersonNameMissing
     check_password_rule(password, settings)
     repository = AuthRepository(session)
     if repository.user_by_login(login):
-        raise Conflict(f"the login {login} is taken")
+        raise LoginTaken
     user = UserAccount(login=login, name=name.strip(), password_hash=hash_password(password), created_at=now)
     session.add(user)
     session.flush()
@@ -82,7 +122,7 @@ def add_user(
 def check_password_rule(password: str, settings: Settings) -> None:
     """Raise `Rejected` when a password is too short."""
     if len(password) < settings.password_length:
-        raise Rejected(f"a password has at least {settings.password_length} characters")
+        raise PasswordTooShort
 
 
 def add_post(
@@ -97,14 +137,14 @@ def add_post(
 ) -> Post:
     """Appoint a person to a role at a site or at the centre."""
     if role in MACHINE_ROLES:
-        raise Rejected(f"the role {role} is for tokens of machines only")
+        raise MachineRole
     if role in SITE_ROLES and site_id is None:
-        raise Rejected(f"the role {role} is held at a site: name it")
+        raise SiteNeeded
     held = AuthRepository(session).posts(user.id)
     if any(p.role == role and p.site_id == site_id and p.valid_from == valid_from for p in held):
-        raise Conflict("this post is held from that day already")
+        raise PostHeldAlready
     if valid_to is not None and valid_to < valid_from:
-        raise Rejected("the last day of a post is before its first")
+        raise PostDatesReversed
     post = Post(user_id=user.id, role=role, site_id=site_id, valid_from=valid_from, valid_to=valid_to)
     session.add(post)
     session.flush()
@@ -132,7 +172,7 @@ def end_post(session: Session, post_id: str, *, day: date, actor: ActorRef) -> N
     if post is None:
         raise NotFound("no such post")
     if post.valid_to is not None and post.valid_to <= day:
-        raise Conflict("this post has ended already, or ends no later than that day")
+        raise PostEnded
     post.valid_to = day
     audit.record(
         session,
@@ -147,7 +187,7 @@ def end_post(session: Session, post_id: str, *, day: date, actor: ActorRef) -> N
 def set_active(session: Session, user_id: str, *, active: bool, now: datetime, actor: ActorRef) -> None:
     """Switch an account off, ending its sessions at once, or on again."""
     if not active and user_id == actor.id:
-        raise Conflict("nobody switches off the own account")
+        raise OwnAccount
     repository = AuthRepository(session)
     user = repository.user(user_id)
     if user is None:
@@ -260,7 +300,7 @@ def create_token(
 ) -> str:
     """Create a machine's token and return it; it cannot be shown again."""
     if role in SITE_ROLES and site_id is None:
-        raise Rejected(f"a token for {role} belongs to a site: name it")
+        raise SiteNeeded
     secret = "hub_" + secrets.token_urlsafe(32)
     row = ApiToken(digest=digest(secret), label=label, role=role, site_id=site_id, created_at=now)
     session.add(row)

@@ -27,6 +27,14 @@ class WrongObject(Rejected):
     """The data set is not the object that the message announced (PS3.4 B.2.3)."""
 
 
+class CannotBeFiled(Conflict):
+    """This item cannot be filed; it can only be set aside."""
+
+
+class UidTaken(Conflict):
+    """An object with this UID and other content is filed already."""
+
+
 def admit(context: Context, caller: Caller) -> Admission:
     """Decide on an association: known devices come in, strangers by the setting, blocked ones never."""
     with context.db.reading() as session:
@@ -194,7 +202,7 @@ def release_quarantined(  # noqa: PLR0917 - where from, where to, by whom
         It still cannot be filed.
     """
     if item.kind != "dicom" or len(item.files) != 1 or item.reason == "uid_conflict":
-        raise Conflict("this item cannot be filed; it can only be set aside")
+        raise CannotBeFiled
     try:
         file = context.store.get(item.files[0]["key"])
     except StorageError as error:
@@ -214,7 +222,7 @@ def release_quarantined(  # noqa: PLR0917 - where from, where to, by whom
         now=context.clock(),
     )
     if outcome is Outcome.CONFLICT:
-        raise Conflict("an object with this UID and other content is filed already")
+        raise UidTaken
 
 
 def _put(context: Context, key: str, file: bytes) -> StoredFile:

@@ -10,7 +10,7 @@ _ID = re.compile(r"\d{17}[\dX]")
 
 
 def valid_id_number(text: str) -> bool:
-    """Tell whether `text` is an 18-digit resident identity number by form, date and check digit (GB 11643)."""
+    """Tell whether `text` is an 18-digit resident identity number: form, date, check digit (GB 11643)."""
     number = text.strip().upper()
     if not _ID.fullmatch(number):
         return False

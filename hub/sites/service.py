@@ -19,6 +19,34 @@ CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,15}")
 AE_LENGTH = 16
 
 
+class SiteCodeInvalid(Rejected):
+    """A site code is 1 to 16 letters, digits, '-' or '_'."""
+
+
+class SiteNameMissing(Rejected):
+    """A site needs a name."""
+
+
+class SiteCodeTaken(Conflict):
+    """That site code is taken."""
+
+
+class AeTitleInvalid(Rejected):
+    """An AE title is 1 to 16 printable ASCII characters without backslash."""
+
+
+class AddressInvalid(Rejected):
+    """An address is an IPv4 or IPv6 address, for example 10.1.2.3."""
+
+
+class CharsetUnknown(Rejected):
+    """The hub cannot decode that character set."""
+
+
+class DeviceTaken(Conflict):
+    """A device with this title and address is registered already."""
+
+
 def add_site(session: Session, code: str, name: str, *, now: datetime, actor: ActorRef) -> Site:
     """Register a site.
 
@@ -30,12 +58,12 @@ def add_site(session: Session, code: str, name: str, *, now: datetime, actor: Ac
         The code is taken.
     """
     if not CODE.fullmatch(code):
-        raise Rejected("a site code is 1 to 16 letters, digits, '-' or '_'")
+        raise SiteCodeInvalid
     if not name.strip():
-        raise Rejected("a site needs a name")
+        raise SiteNameMissing
     repository = SiteRepository(session)
     if repository.site_by_code(code):
-        raise Conflict(f"the site code {code} is taken")
+        raise SiteCodeTaken
     site = Site(code=code, number=repository.highest_number() + 1, name=name.strip(), created_at=now)
     session.add(site)
     session.flush()
@@ -81,15 +109,15 @@ def add_device(
     """
     title = ae_title.strip()
     if not 1 <= len(title) <= AE_LENGTH or not title.isascii() or not title.isprintable() or "\\" in title:
-        raise Rejected("an AE title is 1 to 16 printable ASCII characters without backslash")
+        raise AeTitleInvalid
     address = _normal_address(address)
     if charset and not known_charset(charset):
-        raise Rejected(f"{charset} is no character set that the hub can decode")
+        raise CharsetUnknown
     repository = SiteRepository(session)
     if any(
         d.ae_title == title and d.address == address for d in repository.devices_on_wire(title, address or "")
     ):
-        raise Conflict(f"a device {title} with this address is registered already")
+        raise DeviceTaken
     device = Device(
         site_id=site.id,
         ae_title=title,
@@ -136,7 +164,7 @@ def _normal_address(address: str | None) -> str | None:
     try:
         return str(ipaddress.ip_address(address.strip()))
     except ValueError as error:
-        raise Rejected("an address is an IPv4 or IPv6 address, for example 10.1.2.3") from error
+        raise AddressInvalid from error
 
 
 @dataclass(frozen=True)

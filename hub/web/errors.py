@@ -31,6 +31,13 @@ def message_of(lang: str, code: str, fallback: str) -> str:
     return str(i18n.translator(lang)(f"errors.{code}")) if text is not None else fallback
 
 
+def explain(request: Request, error: HubError) -> str:
+    """Return what a person is told: the class's sentence, translated, else the error's own."""
+    own = str(error)
+    generic = own == (type(error).__doc__ or "").strip().splitlines()[0]
+    return message_of(language_of(request), error.code, own) if generic else own
+
+
 def _answer(request: Request, status: int, code: str, message: str) -> Response:
     if request.url.path.startswith(MACHINE_PATHS):
         headers = {"WWW-Authenticate": "Bearer"} if status == Unauthenticated.http_status else None
@@ -46,10 +53,7 @@ def _hub_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HubError)  # registered for this class
     if error.http_status >= SERVER_FAULT:
         log.error("request_failed", code=error.code, path=_route(request), **error.facts)
-    own = str(error)
-    generic = own == (type(error).__doc__ or "").strip().splitlines()[0]
-    message = message_of(language_of(request), error.code, own) if generic else own
-    return _answer(request, error.http_status, error.code, message)
+    return _answer(request, error.http_status, error.code, explain(request, error))
 
 
 def _storage_error(request: Request, error: Exception) -> Response:
