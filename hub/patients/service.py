@@ -13,6 +13,31 @@ from hub.patients.models import Patient
 
 BIRTH_DATE = re.compile(r"(\d{4}(\d{2}(\d{2})?)?)?")
 SEXES = ("M", "F", "O", "")
+FULL_DATE = 8
+
+
+class NameMissing(Rejected):
+    """The patient's name is missing."""
+
+
+class BadSex(Rejected):
+    """Sex is M, F, O or empty."""
+
+
+class BadBirthDate(Rejected):
+    """A birth date is a day of the calendar, YYYYMMDD."""
+
+
+class BadIdNumber(Rejected):
+    """The identity number is not valid: check its digits."""
+
+
+class IdNumberSex(Rejected):
+    """The identity number belongs to the other sex."""
+
+
+class IdNumberBirthDate(Rejected):
+    """The identity number states another birth date."""
 
 
 @dataclass(frozen=True)
@@ -37,22 +62,33 @@ def checked(person: Person) -> Person:
     """
     name, number = person.name.strip(), person.id_number.strip().upper()
     if not name:
-        raise Rejected("the patient's name is missing")
+        raise NameMissing
     if person.sex not in SEXES:
-        raise Rejected("sex is M, F, O or empty")
+        raise BadSex
     birth_date = person.birth_date.replace("-", "")
-    if not BIRTH_DATE.fullmatch(birth_date):
-        raise Rejected("a birth date reads YYYYMMDD")
+    if not BIRTH_DATE.fullmatch(birth_date) or not _is_calendar_day(birth_date):
+        raise BadBirthDate
     sex = person.sex
     if number:
         if not valid_id_number(number):
-            raise Rejected("the identity number is not valid: check its digits")
+            raise BadIdNumber
         if sex and sex != sex_of_id_number(number):
-            raise Rejected("the identity number belongs to the other sex")
+            raise IdNumberSex
         if birth_date and birth_date != number[6:14]:
-            raise Rejected("the identity number states another birth date")
+            raise IdNumberBirthDate
         sex, birth_date = sex_of_id_number(number), number[6:14]
     return Person(person.local_id.strip(), name, sex, birth_date, number, person.phone.strip())
+
+
+def _is_calendar_day(text: str) -> bool:
+    """Tell whether a full date exists; what is known by year or month only is taken as it is."""
+    if len(text) != FULL_DATE:
+        return True
+    try:
+        datetime.strptime(text, "%Y%m%d")  # noqa: DTZ007 - a calendar day has no zone
+    except ValueError:
+        return False
+    return True
 
 
 def get_or_create(session: Session, site_id: str, person: Person, now: datetime) -> Patient:

@@ -10,6 +10,8 @@ from sqlalchemy.orm import Session
 from hub.audit import service as audit
 from hub.audit.service import ActorRef
 from hub.audit.tags import Tag
+from hub.auth.actor import Actor
+from hub.auth.roles import Permission
 from hub.errors import Conflict, NotFound, Rejected
 from hub.kit.text import known_charset
 from hub.sites.models import AssociationRefusal, Device, Site
@@ -85,6 +87,37 @@ def require_site(session: Session, code: str) -> Site:
     if site is None:
         raise NotFound(f"no site has the code {code}")
     return site
+
+
+class SiteNotNamed(Rejected):
+    """The account works at several sites: name one."""
+
+
+def acting_site(session: Session, actor: Actor, permission: Permission, code: str = "") -> Site:
+    """Return the site for which somebody acts: the one named, else the only one there is.
+
+    Parameters
+    ----------
+    code
+        Code or row id of the site, as the caller sent it; empty when it named none.
+
+    Raises
+    ------
+    NotFound
+        There is no such site, or the actor does not hold `permission` there.
+    SiteNotNamed
+        None was named and there are several.
+    """
+    own = [site for site in SiteRepository(session).sites(actor.sites_for(permission)) if site.active]
+    if not code:
+        if len(own) > 1:
+            raise SiteNotNamed
+        if own:
+            return own[0]
+    for site in own:
+        if code.lower() == site.code.lower() or code == site.id:
+            return site
+    raise NotFound("no such site")
 
 
 def add_device(

@@ -69,6 +69,8 @@ class Filter:
     text: str = ""
     owner_id: str = ""
     unordered: bool = False
+    since: datetime | None = None
+    """Begun, or changed by objects or a report, at this moment or later."""
 
 
 class WorklistRepository(Repository):
@@ -130,6 +132,28 @@ class WorklistRepository(Repository):
             self.session.get(Order, exam.order_id) if exam.order_id else None,
         )
 
+    def total(self, actor: Actor, narrow: Filter) -> int:
+        """Return how many exams a list has in all."""
+        exams = self._narrowed(self.readable(actor), narrow).subquery()
+        return self.session.scalar(select(func.count()).select_from(exams)) or 0
+
+    def ordered_since(
+        self, actor: Actor, patient_ids: Sequence[str], modality: str, since: datetime
+    ) -> Sequence[Exam]:
+        """Return exams ordered since a moment for these identities, newest first, cancelled ones left out."""
+        return self.session.scalars(
+            self.readable(actor)
+            .where(
+                Exam.patient_id.in_(patient_ids),
+                Exam.order_id.is_not(None),
+                Exam.modality == modality,
+                Exam.created_at >= since,
+                Exam.state != State.CANCELLED,
+            )
+            .order_by(Exam.created_at.desc())
+            .limit(20)
+        ).all()
+
     def counts(self, actor: Actor, narrow: Filter) -> dict[State, int]:
         """Return how many exams are in each state."""
         exams = self._narrowed(self.readable(actor), narrow).subquery()
@@ -152,6 +176,14 @@ class WorklistRepository(Repository):
             conditions.append(Exam.owner_id == narrow.owner_id)
         if narrow.unordered:
             conditions.append(Exam.unordered.is_(True))
+        if narrow.since:
+            conditions.append(
+                or_(
+                    Exam.created_at >= narrow.since,
+                    Exam.received_at >= narrow.since,
+                    Exam.signed_at >= narrow.since,
+                )
+            )
         if narrow.text:
             patients = select(Patient.id).where(
                 or_(Patient.name.contains(narrow.text, autoescape=True), Patient.local_id == narrow.text)

@@ -1,6 +1,7 @@
 """Moving exams: orders, claims, releases, rejections. Every change of state goes through `advance`."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,6 +17,7 @@ from hub.config import Settings
 from hub.errors import Conflict, Forbidden, NotFound, Rejected
 from hub.kit.uids import new_uid
 from hub.patients import service as patients
+from hub.patients.repository import PatientRepository
 from hub.patients.service import Person
 from hub.sites.models import Site
 from hub.sites.repository import SiteRepository
@@ -183,6 +185,26 @@ def next_number(session: Session, site: Site, settings: Settings, now: datetime)
     return f"{site.number:03d}{day:%y%m%d}{running:04d}"
 
 
+class ModalityMissing(Rejected):
+    """The modality is missing."""
+
+
+class PatientNumberTaken(Conflict):
+    """This patient number belongs to another name or sex at this site: check it."""
+
+
+class PossibleDuplicate(Conflict):
+    """The same kind of exam was ordered for this patient within a week; say that it is meant."""
+
+
+class ReasonMissing(Rejected):
+    """Say why."""
+
+
+DUPLICATE_WINDOW = timedelta(days=7)
+"""Two orders of one modality for one patient within this time may be one order entered twice."""
+
+
 @dataclass(frozen=True)
 class NewOrder:
     """What the order form asks for."""
@@ -216,17 +238,15 @@ def create_order(session: Session, actor: Actor, new: NewOrder, *, settings: Set
         raise Rejected(f"urgency is one of {', '.join(URGENCIES)}")
     modality = new.modality.strip().upper()
     if not modality.isascii() or not 1 < len(modality) <= 16:  # noqa: PLR2004 - PS3.5 6.2, CS
-        raise Rejected("the modality is missing")
+        raise ModalityMissing
     number = next_number(session, site, settings, now)
     person = patients.checked(new.person)
     if not person.local_id:
-        person = Person(
-            "H" + number, person.name, person.sex, person.birth_date, person.id_number, person.phone
-        )
+        person = replace(person, local_id=_known_number(session, site.id, person) or "H" + number)
     patient = patients.get_or_create(session, site.id, person, now)
     known = Person(patient.local_id, patient.name, patient.sex, patient.birth_date)
     if patients.disagreements(known, person):
-        raise Conflict("this patient number belongs to another name or sex at this site: check it")
+        raise PatientNumberTaken
     order = Order(
         site_id=site.id,
         patient_id=patient.id,
@@ -267,6 +287,35 @@ def create_order(session: Session, actor: Actor, new: NewOrder, *, settings: Set
         accession=number,
     )
     return exam
+
+
+def _known_number(session: Session, site_id: str, person: Person) -> str:
+    """Return the number under which the site knows the holder of this identity document, by this name."""
+    if not person.id_number:
+        return ""
+    known = PatientRepository(session).by_id_number(site_id, person.id_number)
+    return known.local_id if known and known.name == person.name else ""
+
+
+def duplicates(session: Session, actor: Actor, new: NewOrder, *, now: datetime) -> Sequence[Exam]:
+    """Return exams of the same modality that were ordered for what seems the same patient of late.
+
+    A hint for the person who orders, nothing more: whoever shares name and birth date
+    stays another identity.
+
+    Raises
+    ------
+    Rejected
+        The person's data cannot be what they claim.
+    """
+    person = patients.checked(new.person)
+    alike = PatientRepository(session).alike(
+        new.site_id, person.local_id, person.name, person.sex, person.birth_date, person.id_number
+    )
+    modality = catalogue.study_modality(new.modality.strip().upper())
+    return WorklistRepository(session).ordered_since(
+        actor, [patient.id for patient in alike], modality, now - DUPLICATE_WINDOW
+    )
 
 
 def visible(session: Session, actor: Actor, exam_id: str) -> Exam:
@@ -386,7 +435,7 @@ def reject(session: Session, actor: Actor, exam_id: str, *, code: str, text: str
 def cancel(session: Session, actor: Actor, exam_id: str, *, reason: str, now: datetime) -> Exam:
     """Cancel an exam that nobody has begun to read."""
     if not reason.strip():
-        raise Rejected("say why the exam is cancelled")
+        raise ReasonMissing
     exam = visible(session, actor, exam_id)
     advance(session, exam, Event.CANCEL, actor, now, reason=reason)
     return exam
