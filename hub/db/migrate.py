@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, make_url, text
+from sqlalchemy import Connection, Engine, text
 
 from hub.db.base import Base
 from hub.db.engine import make_engine
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 AFTER_UPGRADE: list[Callable[[str], None]] = []
 """Work of upper rooms on the same database (tables of a library), called with its URL."""
 
+FOLDER = Path(__file__).with_name("migrations")
+"""Where the revisions are."""
 _LOCK_KEY = 0x4855424D  # "HUBM": any number that nothing else uses as an advisory lock
 
 
@@ -49,10 +51,10 @@ def upgrade(url: str) -> list[str]:
     engine = make_engine(url, pool_size=2)
     try:
         with migration_lock(engine):
-            todo = _pending(engine, url)
+            todo = _pending(engine)
             if todo:
                 with engine.connect() as connection:
-                    command.upgrade(_config(url, connection), "head")
+                    command.upgrade(_config(connection), "head")
             with engine.begin() as connection:
                 apply_guards(connection)
             for step in AFTER_UPGRADE:
@@ -75,7 +77,7 @@ def pending(url: str) -> list[str]:
     """Return the revisions that `upgrade` would apply, oldest first."""
     engine = make_engine(url, pool_size=1)
     try:
-        return _pending(engine, url)
+        return _pending(engine)
     finally:
         engine.dispose()
 
@@ -132,12 +134,12 @@ def make_migration(message: str, *, url: str | None = None) -> Path:
         engine = make_engine(target, pool_size=1)
         try:
             with engine.connect() as connection:
-                config = _config(target, connection)
+                config = _config(connection)
                 command.upgrade(config, "head")
             with engine.connect() as connection:
-                number = len(list(_script(target).walk_revisions())) + 1
+                number = len(list(_script().walk_revisions())) + 1
                 made = command.revision(
-                    _config(target, connection), message, autogenerate=True, rev_id=f"{number:04d}"
+                    _config(connection), message, autogenerate=True, rev_id=f"{number:04d}"
                 )
         finally:
             engine.dispose()
@@ -174,26 +176,20 @@ def migration_lock(engine: Engine) -> Iterator[None]:
         yield
 
 
-def _config(url: str, connection: Connection) -> "Config":
+def _config(connection: Connection | None) -> "Config":
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+    config.set_main_option("script_location", str(FOLDER))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
-    config.attributes["url"] = make_url(url)
     return config
 
 
-def _script(url: str) -> "ScriptDirectory":
-    from alembic.config import Config
+def _script() -> "ScriptDirectory":
     from alembic.script import ScriptDirectory
 
-    del url
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
-    config.set_main_option("path_separator", "os")
-    return ScriptDirectory.from_config(config)
+    return ScriptDirectory.from_config(_config(None))
 
 
 def _current(engine: Engine) -> str | None:
@@ -203,9 +199,9 @@ def _current(engine: Engine) -> str | None:
         return MigrationContext.configure(connection).get_current_revision()
 
 
-def _pending(engine: Engine, url: str) -> list[str]:
+def _pending(engine: Engine) -> list[str]:
     at = _current(engine)
-    known = [script.revision for script in _script(url).walk_revisions()]
+    known = [script.revision for script in _script().walk_revisions()]
     known.reverse()
     return known if at is None else known[known.index(at) + 1 :]
 

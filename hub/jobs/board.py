@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from hub.errors import Conflict, NotFound
 from hub.jobs import repository
-from hub.jobs.registry import DEFAULT_QUEUE, find
+from hub.jobs.registry import queue_of
 from hub.jobs.repository import StoredJob
 from hub.kit.clock import utcnow
 
@@ -98,8 +98,7 @@ def retry(session: Session, job_id: str) -> None:
         It is waiting, running or done.
     """
     row = get_job(session, job_id)
-    known = find(row.name)
-    if not repository.restart(session, job_id, known.queue if known else DEFAULT_QUEUE):
+    if not repository.restart(session, job_id, queue_of(row.name)):
         raise Conflict("only a failed or cancelled job can be started over", job=job_id)
 
 

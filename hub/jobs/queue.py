@@ -2,19 +2,16 @@
 
 from typing import TYPE_CHECKING, Any
 
-import structlog
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from hub.jobs import repository
-from hub.jobs.registry import DEFAULT_QUEUE, check_ids, find, load_tasks
+from hub.jobs.registry import check_ids, load_tasks, queue_of
 from hub.jobs.system import client_of
 from hub.kit.ids import new_id
 
 if TYPE_CHECKING:
     from dbos import EnqueueOptions
-
-log = structlog.get_logger()
 
 
 def enqueue(
@@ -48,10 +45,7 @@ def enqueue(
         An argument is no plain JSON value.
     """
     check_ids(ids)
-    known = find(name)
-    if known is None:
-        log.warning("job_unknown", job=name)
-    queue = known.queue if known else DEFAULT_QUEUE
+    queue = queue_of(name)
     options: EnqueueOptions = {"workflow_name": name, "queue_name": queue}
     if once_key is None:
         return _insert(session, options, delay_seconds, ids)
@@ -70,7 +64,11 @@ def enqueue(
 
 
 def prepare(engine: Engine) -> None:
-    """Load what enqueueing needs (a second or more), so that the first request does not wait."""
+    """Load what enqueueing needs, at the start of every process that does it.
+
+    DBOS takes a second to load, which the first request should not wait for; and the rooms'
+    handlers say which queue each job belongs to.
+    """
     client_of(engine)
     load_tasks()
 

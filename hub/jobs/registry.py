@@ -141,11 +141,10 @@ def load_tasks() -> None:
     REGISTRY.loaded = True
 
 
-def find(name: str) -> Job | None:
-    """Return the job called `name`, importing the rooms' handlers when it is not known yet."""
-    if name not in REGISTRY.jobs:
-        load_tasks()
-    return REGISTRY.jobs.get(name)
+def queue_of(name: str) -> str:
+    """Return the queue of a job; the default one for a job whose handler this process has not loaded."""
+    known = REGISTRY.jobs.get(name)
+    return known.queue if known else DEFAULT_QUEUE
 
 
 def check_ids(ids: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ put a row back to waiting from here while its last execution is still leaving.
 
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
@@ -149,7 +149,9 @@ def cancel(session: Session, job_id: str) -> bool:
     )
 
 
-def claim_next(session: Session, *, skip_delays: bool) -> StoredJob | None:
+def claim_next(
+    session: Session, *, skip_delays: bool, names: Collection[str] | None = None
+) -> StoredJob | None:
     """Mark the oldest due job as running and return it (for tests that run jobs in their own process)."""
     _bind(session)
     due = _w.status == "ENQUEUED"
@@ -158,7 +160,7 @@ def claim_next(session: Session, *, skip_delays: bool) -> StoredJob | None:
         delayed = sa.and_(delayed, _w.delay_until_epoch_ms <= _now_ms())
     found = session.scalar(
         sa.select(_w.workflow_uuid)
-        .where(sa.or_(due, delayed))
+        .where(sa.or_(due, delayed), sa.true() if names is None else _w.name.in_(names))
         .order_by(_w.created_at, _w.workflow_uuid)
         .limit(1)
         .with_for_update(skip_locked=True)

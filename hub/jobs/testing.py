@@ -5,12 +5,13 @@ retry policy. What this does not exercise is DBOS's own dispatch and recovery; t
 of this room do that with real worker processes.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from hub.context import Context
 from hub.jobs import repository
-from hub.jobs.registry import find
+from hub.jobs.registry import REGISTRY, load_tasks
 from hub.jobs.runner import JobFailed, Postponed, run_attempt
 
 
@@ -26,12 +27,20 @@ class RanJob:
 
 
 def run_pending(
-    context: Context, *, skip_delays: bool = False, raise_errors: bool = True, limit: int = 1000
+    context: Context,
+    *,
+    only: Collection[str] | None = None,
+    skip_delays: bool = False,
+    raise_errors: bool = True,
+    limit: int = 1000,
 ) -> list[RanJob]:
     """Run due jobs, and those they enqueue, oldest first, until none is left.
 
     Parameters
     ----------
+    only : collection of str, optional
+        Names of the jobs to run; others stay in the queue. By default all run, and the
+        handlers of all rooms are loaded for that. A test of one room names its own.
     skip_delays : bool
         Also run jobs that wait for their time (settle timers, retries): as if it had passed.
     raise_errors : bool
@@ -40,15 +49,17 @@ def run_pending(
     limit : int
         Most jobs to run; more is a loop.
     """
+    if only is None:
+        load_tasks()
     ran: list[RanJob] = []
     while True:
         with context.db.transaction() as session:
-            stored = repository.claim_next(session, skip_delays=skip_delays)
+            stored = repository.claim_next(session, skip_delays=skip_delays, names=only)
         if stored is None:
             return ran
         if len(ran) == limit:
             raise RuntimeError(f"more than {limit} jobs in a row, the last one {stored.name}")
-        job = find(stored.name)
+        job = REGISTRY.jobs.get(stored.name)
         if job is None:
             raise LookupError(f"no handler is called {stored.name}")
         outcome = "done"

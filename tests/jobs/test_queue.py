@@ -42,6 +42,14 @@ class TestEnqueue:
             enqueue(session, "test.chain", key="a")
         assert [ran.name for ran in run_pending(jobs_context)] == ["test.chain", "test.effect"]
 
+    def test_only_the_named_jobs_run(self, jobs_context: Context) -> None:
+        with jobs_context.db.transaction() as session:
+            enqueue(session, "test.chain", key="a")
+            enqueue(session, "test.nobody_s", key="b")
+        assert [ran.name for ran in run_pending(jobs_context, only=["test.chain"])] == ["test.chain"]
+        with jobs_context.db.reading() as session:
+            assert len(board.list_jobs(session, status="waiting")) == 2
+
     @pytest.mark.parametrize("value", [utcnow(), b"x", ("a",), {1: 2}, object()])
     def test_only_plain_json_is_taken(self, jobs_context: Context, value: object) -> None:
         with pytest.raises(TypeError, match="key"), jobs_context.db.transaction() as session:

