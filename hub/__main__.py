@@ -1,0 +1,5 @@
+"""Run the hub: ``python -m hub``."""
+
+from hub.cli import main
+
+main()
