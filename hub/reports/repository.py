@@ -9,9 +9,11 @@ from hub.audit.models import AuditEvent
 from hub.audit.tags import Tag
 from hub.auth.actor import Actor
 from hub.auth.roles import Permission
+from hub.catalogue.models import Instance, Series
 from hub.db.repository import Repository
 from hub.reports.models import KeyImage, Report, ReportVersion, SignedReport
 from hub.worklist.models import Exam
+from hub.worklist.states import State
 
 
 class ReportRepository(Repository):
@@ -46,6 +48,19 @@ class ReportRepository(Repository):
             select(KeyImage).where(KeyImage.report_id == report_id).order_by(KeyImage.added_at)
         ).all()
 
+    def pictures(self, report_id: str, study_id: str) -> Sequence[tuple[KeyImage, str]]:
+        """Return the pictures chosen for a report, each with the UID of its series."""
+        return [
+            (image, series_uid)
+            for image, series_uid in self.session.execute(
+                select(KeyImage, Series.series_uid)
+                .join(Instance, Instance.sop_uid == KeyImage.sop_uid)
+                .join(Series, Series.id == Instance.series_id)
+                .where(KeyImage.report_id == report_id, Series.study_id == study_id)
+                .order_by(KeyImage.added_at, KeyImage.id)
+            )
+        ]
+
     def key_image(self, report_id: str, sop_uid: str, frame: int) -> KeyImage | None:
         """Return one chosen picture."""
         return self.session.scalars(
@@ -53,6 +68,20 @@ class ReportRepository(Repository):
                 KeyImage.report_id == report_id, KeyImage.sop_uid == sop_uid, KeyImage.frame == frame
             )
         ).one_or_none()
+
+    def submitted(self, actor: Actor) -> Sequence[tuple[str, Report]]:
+        """Return exam id and report of what waits for review where the actor may review."""
+        sites = actor.sites_for(Permission.REPORT_REVIEW, Permission.REPORT_SIGN_ALONE)
+        statement = (
+            select(Exam.id, Report)
+            .join(Report, Report.exam_id == Exam.id)
+            .where(Exam.state == State.SUBMITTED)
+            .order_by(Exam.priority, Exam.due_at.is_(None), Exam.due_at, Report.written_at)
+            .limit(200)
+        )
+        if sites is not None:
+            statement = statement.where(Exam.site_id.in_(sites))
+        return [(exam_id, report) for exam_id, report in self.session.execute(statement)]
 
     def signed(self, exam_id: str) -> SignedReport | None:
         """Return the latest signed document of an exam."""

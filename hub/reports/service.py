@@ -10,6 +10,7 @@ from hub.audit.tags import Tag
 from hub.auth.actor import Actor
 from hub.auth.roles import Permission
 from hub.catalogue.repository import CatalogueRepository
+from hub.db.repository import insert_or_get
 from hub.errors import Conflict, Forbidden, NotFound, Rejected
 from hub.reports.models import KeyImage, Report, ReportVersion
 from hub.reports.repository import ReportRepository
@@ -28,6 +29,22 @@ class StaleDraft(Conflict):
 
 class OwnReport(Forbidden):
     """Nobody reviews or signs the own report."""
+
+
+class EmptyFindings(Rejected):
+    """The findings are empty."""
+
+
+class EmptyImpression(Rejected):
+    """The impression is empty."""
+
+
+class CommentMissing(Rejected):
+    """Say what has to change."""
+
+
+class TextTooLong(Rejected):
+    """The text is longer than a report can be."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +90,9 @@ def _of_exam(session: Session, exam: Exam, actor: Actor, now: datetime) -> Repor
     repository = ReportRepository(session)
     report = repository.of_exam(exam.id)
     if report is None:
-        report = Report(
-            exam_id=exam.id, saved_at=now, saved_by=actor.id, saved_by_name=actor.name, revision=0
-        )
-        session.add(report)
-        session.flush()
+        # Two windows may begin at once: one row comes of it, the other window is told.
+        first = {"saved_at": now, "saved_by": actor.id, "saved_by_name": actor.name}
+        report, _ = insert_or_get(session, Report, {"exam_id": exam.id}, first)
     elif report.saved_by != actor.id and (report.findings or report.impression):
         # Somebody else's words are about to be changed: keep them as they are first.
         kept = repository.versions(report.id)
@@ -90,7 +105,7 @@ def _put(report: Report, draft: Draft) -> None:
     for field, value in (("findings", draft.findings), ("impression", draft.impression)):
         if value is not None:
             if len(value) > LONGEST_TEXT:
-                raise Rejected(f"at most {LONGEST_TEXT} characters fit")
+                raise TextTooLong(limit=LONGEST_TEXT)
             setattr(report, field, value)
     if draft.positive is not None:
         report.positive = draft.positive
@@ -132,9 +147,9 @@ def require_text(report: Report | None) -> Report:
         Findings or impression are empty.
     """
     if report is None or not report.findings.strip():
-        raise Rejected("the findings are empty")
+        raise EmptyFindings
     if not report.impression.strip():
-        raise Rejected("the impression is empty")
+        raise EmptyImpression
     return report
 
 
@@ -152,7 +167,7 @@ def submit(session: Session, actor: Actor, exam_id: str, *, now: datetime) -> Ex
 def send_back(session: Session, actor: Actor, exam_id: str, *, comment: str, now: datetime) -> Exam:
     """Return a submitted report to its writer with a comment."""
     if not comment.strip():
-        raise Rejected("say what has to change")
+        raise CommentMissing
     exam = worklist.visible(session, actor, exam_id)
     require_other(actor, exam)
     report = ReportRepository(session).of_exam(exam.id)
@@ -177,37 +192,59 @@ def require_other(actor: Actor, exam: Exam) -> None:
         raise worklist.OutOfScope
 
 
-def toggle_key_image(  # noqa: PLR0917 - what names a picture
-    session: Session,
-    actor: Actor,
-    exam_id: str,
-    sop_uid: str,
-    frame: int,
-    window: tuple[float, float] | None,
-    *,
-    now: datetime,
-) -> bool:
-    """Choose a picture for the report, or drop it when it is chosen already; tell which."""
+@dataclass(frozen=True)
+class Picture:
+    """A picture as the viewer names it, with the window it was seen in."""
+
+    sop_uid: str
+    frame: int = 1
+    window: tuple[float, float] | None = None
+
+
+def choose_key_image(
+    session: Session, actor: Actor, exam_id: str, picture: Picture, *, now: datetime
+) -> KeyImage:
+    """Choose a picture for the report; one chosen already gets the new window.
+
+    Raises
+    ------
+    NotFound
+        The exam has no such image or frame.
+    """
     exam = worklist.require_held(session, actor, exam_id)
     report = _of_exam(session, exam, actor, now)
-    if exam.study_id is None or not CatalogueRepository(session).instance_in_study(exam.study_id, sop_uid):
+    instance = (
+        CatalogueRepository(session).instance_in_study(exam.study_id, picture.sop_uid)
+        if exam.study_id
+        else None
+    )
+    if instance is None or not 1 <= picture.frame <= max(instance.frames, 1):
         raise NotFound("no such image in this exam")
-    chosen = ReportRepository(session).key_image(report.id, sop_uid, frame)
-    if chosen is not None:
-        session.delete(chosen)
-        return False
-    session.add(
-        KeyImage(
+    center, width = picture.window or (None, None)
+    chosen = ReportRepository(session).key_image(report.id, picture.sop_uid, picture.frame)
+    if chosen is None:
+        chosen = KeyImage(
             report_id=report.id,
-            sop_uid=sop_uid,
-            frame=frame,
-            window_center=window[0] if window else None,
-            window_width=window[1] if window else None,
+            sop_uid=picture.sop_uid,
+            frame=picture.frame,
             added_by=actor.id,
             added_at=now,
         )
-    )
-    return True
+        session.add(chosen)
+    chosen.window_center, chosen.window_width = center, width
+    session.flush()
+    return chosen
+
+
+def drop_key_image(session: Session, actor: Actor, exam_id: str, sop_uid: str, frame: int) -> None:
+    """Take a picture out of the report."""
+    exam = worklist.require_held(session, actor, exam_id)
+    repository = ReportRepository(session)
+    report = repository.peek(exam.id)
+    chosen = repository.key_image(report.id, sop_uid, frame) if report else None
+    if chosen is None:
+        raise NotFound("no such picture in the report")
+    session.delete(chosen)
 
 
 def audit_report(session: Session, tag: Tag, actor: Actor, exam: Exam, report_id: str, **facts: str) -> None:

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import date, datetime
+from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select, update
 
@@ -47,6 +47,28 @@ class ExamRow:
         )
 
     @property
+    def born(self) -> date | None:
+        """The birth date when it is a whole one."""
+        try:
+            return datetime.strptime(self.birth_date, "%Y%m%d").date()  # noqa: DTZ007 - a calendar day has no zone
+        except ValueError:
+            return None
+
+    @property
+    def taken_at(self) -> str:
+        """Day and minute of the exam as the device states them, ``2026-03-02 16:05``; empty when unknown."""
+        day, time = (self.study.study_date, self.study.study_time) if self.study else ("", "")
+        if len(day) != len("YYYYMMDD"):
+            return ""
+        clock = f" {time[:2]}:{time[2:4]}" if len(time) >= len("HHMM") else ""
+        return f"{day[:4]}-{day[4:6]}-{day[6:]}{clock}"
+
+    @property
+    def n_objects(self) -> int:
+        """Images and recordings received."""
+        return self.study.n_instances + self.study.n_recordings if self.study else 0
+
+    @property
     def local_id(self) -> str:
         """The site's own number of the patient."""
         return (self.patient.local_id if self.patient else "") or (self.study.local_id if self.study else "")
@@ -64,6 +86,8 @@ class Filter:
     """What a list of exams is narrowed to; an empty field narrows nothing."""
 
     modality: str = ""
+    kind: Literal["", "imaging", "ecg"] = ""
+    """Half of the worklist, as in `hub.auth.roles.READS_MODALITIES`."""
     site_id: str = ""
     states: frozenset[State] = frozenset()
     text: str = ""
@@ -92,14 +116,7 @@ class WorklistRepository(Repository):
         self, actor: Actor, narrow: Filter, *, newest_first: bool = False, limit: int = 200, offset: int = 0
     ) -> Sequence[ExamRow]:
         """Return exams with what a list shows, in reading order or newest first."""
-        statement = self._narrowed(self.readable(actor), narrow)
-        joined = (
-            statement.add_columns(Site, Patient, Study, Order)
-            .join(Site, Site.id == Exam.site_id)
-            .outerjoin(Patient, Patient.id == Exam.patient_id)
-            .outerjoin(Study, Study.id == Exam.study_id)
-            .outerjoin(Order, Order.id == Exam.order_id)
-        )
+        joined = _with_details(self._narrowed(self.readable(actor), narrow))
         # No due time yet (still receiving) sorts behind those that have one.
         order = (
             (Exam.created_at.desc(),)
@@ -168,6 +185,8 @@ class WorklistRepository(Repository):
         conditions: list[ColumnElement[bool]] = []
         if narrow.modality:
             conditions.append(Exam.modality == narrow.modality)
+        if narrow.kind:
+            conditions.append(Exam.modality == "ECG" if narrow.kind == "ecg" else Exam.modality != "ECG")
         if narrow.site_id:
             conditions.append(Exam.site_id == narrow.site_id)
         if narrow.states:
@@ -234,16 +253,23 @@ class WorklistRepository(Repository):
         )
         return [(order, exam) for exam, order in self.session.execute(statement)]
 
-    def priors(self, actor: Actor, exam: Exam, limit: int = 20) -> Sequence[Exam]:
-        """Return earlier exams of the same identity that have objects, newest first."""
+    def priors(self, actor: Actor, exam: Exam, limit: int = 20) -> Sequence[ExamRow]:
+        """Return other exams of the same identity that have objects, newest first."""
         if exam.patient_id is None:
             return []
-        return self.session.scalars(
-            self.readable(actor)
+        statement = (
+            _with_details(self.readable(actor))
             .where(Exam.patient_id == exam.patient_id, Exam.id != exam.id, Exam.study_id.is_not(None))
             .order_by(Exam.created_at.desc())
             .limit(limit)
-        ).all()
+        )
+        return [ExamRow(*row) for row in self.session.execute(statement)]
+
+    def waiting(self, actor: Actor, narrow: Filter, limit: int = 50) -> Sequence[Exam]:
+        """Return the exams that wait for a reader, in reading order."""
+        statement = self._narrowed(self.readable(actor), narrow).where(Exam.state == State.COMPLETE)
+        order = (Exam.priority, Exam.due_at.is_(None), Exam.due_at, Exam.created_at)
+        return self.session.scalars(statement.order_by(*order).limit(limit)).all()
 
     def steps(self, exam_id: str) -> Sequence[ExamStep]:
         """Return an exam's timeline, oldest first."""
@@ -289,3 +315,14 @@ class WorklistRepository(Repository):
         """Return the modalities that occur in a list."""
         exams = self._narrowed(self.readable(actor), Filter(states=frozenset(states))).subquery()
         return self.session.scalars(select(exams.c.modality).distinct().order_by(exams.c.modality)).all()
+
+
+def _with_details(statement: Select[Any]) -> Select[Any]:
+    """Add to a listing of exams the rows that `ExamRow` shows."""
+    return (
+        statement.add_columns(Site, Patient, Study, Order)
+        .join(Site, Site.id == Exam.site_id)
+        .outerjoin(Patient, Patient.id == Exam.patient_id)
+        .outerjoin(Study, Study.id == Exam.study_id)
+        .outerjoin(Order, Order.id == Exam.order_id)
+    )

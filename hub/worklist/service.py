@@ -59,6 +59,22 @@ class LeaseLost(Conflict):
     """The claim has run out or somebody else holds the exam now; the draft is kept."""
 
 
+class ReturnedToWriter(AlreadyClaimed):
+    """A returned report goes back to its writer."""
+
+
+class ChangedMeanwhile(Conflict):
+    """The exam has changed in the meantime: look again."""
+
+
+class NotHolder(Forbidden):
+    """Only the reader who holds it or a director may release an exam."""
+
+
+class ReasonMissing(Rejected):
+    """Say in words why, so that others can act on it."""
+
+
 class OutOfScope(Forbidden):
     """The account is not licensed to report on that modality."""
 
@@ -99,7 +115,7 @@ def advance(
         exam.id, state, {"state": str(transition.to), **(values or {})}, *conditions
     )
     if not changed:
-        raise Conflict("the exam has changed in the meantime: look again", exam_id=exam.id)
+        raise ChangedMeanwhile(exam_id=exam.id)
     _note(session, exam, event, state, transition.to, actor, now, reason)
 
 
@@ -195,10 +211,6 @@ class PatientNumberTaken(Conflict):
 
 class PossibleDuplicate(Conflict):
     """The same kind of exam was ordered for this patient within a week; say that it is meant."""
-
-
-class ReasonMissing(Rejected):
-    """Say why."""
 
 
 DUPLICATE_WINDOW = timedelta(days=7)
@@ -346,7 +358,7 @@ def claim(session: Session, actor: Actor, exam_id: str, *, settings: Settings, n
     if state in LEASED_STATES:
         raise AlreadyClaimed
     if state is State.RETURNED and exam.writer_id != actor.id:
-        raise AlreadyClaimed("a returned report goes back to its writer")
+        raise ReturnedToWriter
     try:
         advance(session, exam, Event.CLAIM, actor, now, values=_owned(actor, settings, now))
     except Conflict as error:
@@ -399,7 +411,9 @@ def release(session: Session, actor: Actor, exam_id: str, *, reason: str, now: d
     """Give an exam back to the worklist; its draft is kept. Owners release their own, directors any."""
     exam = visible(session, actor, exam_id)
     if exam.owner_id != actor.id and not actor.may(Permission.EXAM_RELEASE, exam.site_id):
-        raise Forbidden("only the reader who holds it or a director may release it")
+        raise NotHolder
+    if exam.owner_id != actor.id and not reason.strip():
+        raise ReasonMissing
     advance(session, exam, Event.RELEASE, actor, now, reason=reason, values=NOBODY)
     return exam
 
@@ -423,7 +437,7 @@ def reject(session: Session, actor: Actor, exam_id: str, *, code: str, text: str
     if code not in REJECT_CODES:
         raise Rejected(f"the reason is one of {', '.join(REJECT_CODES)}")
     if not text.strip():
-        raise Rejected("say in words what is wrong, so that it can be put right")
+        raise ReasonMissing
     exam = visible(session, actor, exam_id)
     if exam.owner_id not in (None, actor.id):
         raise AlreadyClaimed
