@@ -169,7 +169,7 @@ def _without_t_waves(envelope: Floats, beats: NDArray[np.intp], rate_hz: float) 
     kept: list[int] = []
     for beat in beats:
         gap_s = (beat - kept[-1]) / rate_hz if kept else _T_WAVE_S
-        if gap_s < _T_WAVE_S and envelope[beat] < 0.5 * envelope[kept[-1]]:
+        if gap_s < _T_WAVE_S and envelope[beat] < 0.4 * envelope[kept[-1]]:
             continue
         before = 0.6 if gap_s < _PACED_P_S else 0.4
         if gap_s < _T_WAVE_S and envelope[kept[-1]] < before * envelope[beat]:

@@ -9,13 +9,15 @@ from hub.ecg.limits import MAX_FILE_BYTES, MAX_FILES
 from hub.ecg.waveform import Waveform
 
 
-def read_ecg(files: Mapping[str, bytes]) -> Waveform:
+def read_ecg(files: Mapping[str, bytes], *, charset_override: str | None = None) -> Waveform:
     """Read the files of one recording as calibrated millivolts.
 
     Parameters
     ----------
     files : mapping of str to bytes
         By name: one DICOM file, or a WFDB header with its data files.
+    charset_override : str, optional
+        The character set that this device is known to send, whatever it declares.
 
     Returns
     -------
@@ -36,5 +38,5 @@ def read_ecg(files: Mapping[str, bytes]) -> Waveform:
         raise RecordingTooLarge(limit="bytes", declared=size)
     found = sniff(files)
     if found.format == "dicom":
-        return dicom.read_dicom(files[found.main])
+        return dicom.read_dicom(files[found.main], charset_override=charset_override)
     return wfdb.read_wfdb(files, found.main)

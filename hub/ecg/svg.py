@@ -33,6 +33,7 @@ _TRACE = "#10151c"
 _TEXT = "#1b2430"
 _MUTED = "#5b6673"
 _TRACE_MM = 0.28
+_WIDE_SPACES = "\u00a0\u2003\u3000"
 
 
 def draw_svg(
@@ -72,7 +73,7 @@ def draw_svg(
     size = f"{PAGE_WIDTH_MM:g} {height:g}"
     root = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{PAGE_WIDTH_MM:g}mm" height="{height:g}mm" '
-        f'viewBox="0 0 {size}" font-family="{_FONTS}" font-weight="500" role="img" xml:space="preserve">'
+        f'viewBox="0 0 {size}" font-family="{_FONTS}" font-weight="500" role="img">'
     )
     parts = [
         root,
@@ -180,6 +181,6 @@ def _hundredths(value: int) -> str:
 
 
 def _printable(text: str) -> str:
-    """Escape text and drop characters that XML 1.0 forbids."""
-    kept = "".join(c for c in text[:_MAX_LINE] if c.isprintable() and c not in "\ufffe\uffff")
-    return escape(kept)
+    """Escape text, drop characters that XML 1.0 forbids, keep runs of spaces (XML would join them)."""
+    kept = "".join(c for c in text[:_MAX_LINE] if c.isprintable() or c in _WIDE_SPACES)
+    return escape(kept.replace("  ", "\u00a0\u00a0"))

@@ -32,6 +32,8 @@ class PatientText:
         Text as decoded with `charset`; empty where the file is silent.
     charset : str
         The character set that the file declares; empty if none.
+    unsure : bool
+        Whether a text could not be decoded with confidence and wants a person's eye.
     """
 
     local_id: str = ""
@@ -40,6 +42,7 @@ class PatientText:
     birth_date: str = ""
     age: str = ""
     charset: str = ""
+    unsure: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -336,6 +336,18 @@ class TestText:
         assert wave.patient.local_id == "LUDB-88"
         assert wave.patient.name.startswith("Zhang^San=")
 
+    def test_gbk_bytes_without_any_declaration(self) -> None:
+        """Oracle: the bytes of 王芳 in GBK, as carts send them with no Specific Character Set."""
+        data = write([group(RAW, TWO)], PatientName="AAAA", PatientID="7")["ecg.dcm"]
+        wave = read_ecg({"x": data.replace(b"AAAA", "王芳".encode("gbk"))})
+        assert wave.patient.name == "王芳"
+        assert wave.patient.charset == ""
+
+    def test_the_override_of_a_device_wins(self) -> None:
+        data = write([group(RAW, TWO)], SpecificCharacterSet="ISO_IR 100", PatientName="AAAA")["ecg.dcm"]
+        files = {"x": data.replace(b"AAAA", "王芳".encode("gbk"))}
+        assert read_ecg(files, charset_override="GBK").patient.name == "王芳"
+
     def test_device_statements(self) -> None:
         """Oracle: the annotation sequence as dcmdump prints it."""
         statements = read_ecg(load("mortara_12lead.dcm")).device_statements

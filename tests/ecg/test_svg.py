@@ -71,6 +71,13 @@ class TestText:
         assert not list(root.iter(f"{SVG}script"))
         assert sum('<script>alert(1)</script>&"' in (t.text or "") for t in root.iter(f"{SVG}text")) == 2
 
+    def test_spaces_between_fields_stay(self, recording: Waveform) -> None:
+        words = [
+            t.text
+            for t in ET.fromstring(draw_svg(recording, header_lines=["张三　女  59"], footer="")).iter()
+        ]
+        assert "张三　女\u00a0\u00a059" in words
+
     def test_a_lead_name_is_text_too(self) -> None:
         wave = Waveform(np.zeros((5000, 1)), 500.0, ("<b>",), "test")
         ET.fromstring(draw_svg(wave, footer=""))

@@ -196,6 +196,12 @@ def test_text_marks_of_the_header_become_device_statements() -> None:
     assert wave.patient.age == "59"
 
 
+def test_comments_in_gbk() -> None:
+    files = wfdb_record(np.array([[1], [2]]))
+    wave = read_ecg(files | {"r.hea": files["r.hea"] + "\n# 窦性心律".encode("gbk")})
+    assert wave.device_statements == ("窦性心律",)
+
+
 def test_repeated_lead_names_are_numbered() -> None:
     wave = read_ecg(wfdb_record(np.array([[1, 2, 3], [4, 5, 6]]), names=("II", "ii", "ECG")))
     assert wave.leads == ("II", "II#2", "ECG")

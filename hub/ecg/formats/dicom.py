@@ -11,7 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hub.ecg.errors import FormatFeature, NoLeads, RateMissing, RecordingTooLarge, Truncated, UnitsMissing
-from hub.ecg.formats.dicom_text import clean, date_time, number, patient_text, statements, whole_number
+from hub.ecg.formats.dicom_text import (
+    TextReader,
+    clean,
+    date_time,
+    number,
+    patient_text,
+    statements,
+    whole_number,
+)
 from hub.ecg.leads import lead_from_code, lead_from_text, unique_names
 from hub.ecg.limits import MAX_FILE_BYTES, MAX_LEADS, check_size
 from hub.ecg.waveform import Filters, Waveform
@@ -46,13 +54,15 @@ class _Channels:
     warnings: list[str] = field(default_factory=list)
 
 
-def read_dicom(data: bytes) -> Waveform:
+def read_dicom(data: bytes, *, charset_override: str | None = None) -> Waveform:
     """Read one DICOM ECG object as calibrated millivolts.
 
     Parameters
     ----------
     data : bytes
         A Part 10 file, or a bare data set.
+    charset_override : str, optional
+        What this device is known to send, whatever Specific Character Set says.
 
     Returns
     -------
@@ -82,7 +92,7 @@ def read_dicom(data: bytes) -> Waveform:
 
     _refuse_bomb(data)
     try:
-        return _read(dcmread(BytesIO(data), force=True))
+        return _read(dcmread(BytesIO(data), force=True), charset_override)
     except HubError:
         raise
     except Exception as error:  # pydicom raises almost anything on damaged bytes
@@ -105,7 +115,7 @@ def _refuse_bomb(data: bytes) -> None:
         raise Malformed("the deflated DICOM data set is damaged") from error
 
 
-def _read(ds: "Dataset") -> Waveform:
+def _read(ds: "Dataset", charset_override: str | None) -> Waveform:
     groups = list(ds.get("WaveformSequence") or [])
     if not groups:
         raise NoLeads("the DICOM object holds no waveform")
@@ -127,6 +137,7 @@ def _read(ds: "Dataset") -> Waveform:
     if _has_other_leads(others, set(leads)):
         warnings.append("leads_in_other_groups")
     started_at, source = date_time(ds)
+    reader = TextReader(ds, charset_override)
     return Waveform(
         samples_mv=values,
         rate_hz=rate_hz,
@@ -136,8 +147,8 @@ def _read(ds: "Dataset") -> Waveform:
         started_at_source=source,
         lsb_mv=tuple(channels.lsb_mv),
         filters=_filters(group),
-        patient=patient_text(ds),
-        device_statements=statements(ds),
+        patient=patient_text(ds, reader),
+        device_statements=statements(ds, reader),
         other_parts=tuple(_describe(other) for other in others),
         warnings=tuple(warnings),
     )

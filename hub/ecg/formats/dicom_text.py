@@ -5,6 +5,7 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from hub.ecg.waveform import PatientText
+from hub.kit.text import decode_text
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -48,42 +49,54 @@ def whole_number(ds: "Dataset", keyword: str) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def text(ds: "Dataset", keyword: str, charsets: list[str]) -> str:
-    """Decode a text element by the data set's character sets; bytes that do not fit become U+FFFD."""
-    from pydicom.charset import convert_encodings, decode_bytes
-    from pydicom.valuerep import TEXT_VR_DELIMS
+class TextReader:
+    """Decodes the text elements of one object by its character sets, as far as they are true.
 
-    value = raw_value(ds, keyword)
-    if isinstance(value, str):
-        return value.strip(" \x00")[:_MAX_TEXT]
-    value = value[: 4 * _MAX_TEXT]
-    try:
-        decoded = decode_bytes(value, convert_encodings(charsets), TEXT_VR_DELIMS | {ord("^"), ord("=")})
-    except (UnicodeError, LookupError, ValueError, Warning):
-        decoded = value.decode("ascii", errors="replace")
-    return decoded.strip(" \x00\t\r\n")[:_MAX_TEXT]
+    Parameters
+    ----------
+    ds : pydicom.Dataset
+        The object, whose Specific Character Set (0008,0005) counts for all its items.
+    override : str, optional
+        What this device is known to send in spite of what it declares.
+    """
+
+    def __init__(self, ds: "Dataset", override: str | None) -> None:
+        self.declared = _declared_charset(ds)
+        self.unsure = False
+        self._override = override
+
+    def read(self, ds: "Dataset", keyword: str) -> str:
+        """Return one text element; remember whether any needed a doubtful reading."""
+        value = raw_value(ds, keyword)
+        if isinstance(value, str):
+            return value.strip(" \x00\t\r\n")[:_MAX_TEXT]
+        decoded = decode_text(value[: 4 * _MAX_TEXT], self.declared, self._override)
+        self.unsure = self.unsure or decoded.unsure
+        return decoded.text.strip(" \x00\t\r\n")[:_MAX_TEXT]
 
 
-def patient_text(ds: "Dataset") -> PatientText:
-    """Return what the object says about the patient, decoded by its own character set."""
-    declared = clean(ds, "SpecificCharacterSet")
-    charsets = charsets_of(ds)
+def patient_text(ds: "Dataset", reader: TextReader) -> PatientText:
+    """Return what the object says about the patient."""
+    local_id = reader.read(ds, "PatientID")
+    name = reader.read(ds, "PatientName")
     return PatientText(
-        local_id=text(ds, "PatientID", charsets),
-        name=text(ds, "PatientName", charsets),
+        local_id=local_id,
+        name=name,
         sex=clean(ds, "PatientSex"),
         birth_date=clean(ds, "PatientBirthDate"),
         age=clean(ds, "PatientAge"),
-        charset=declared,
+        charset=reader.declared,
+        unsure=reader.unsure,
     )
 
 
-def charsets_of(ds: "Dataset") -> list[str]:
-    """Return the declared character sets, one per value; the default repertoire is an empty name."""
-    value = raw_value(ds, "SpecificCharacterSet")
-    if isinstance(value, str):
-        value = value.strip("[]").replace("'", "").replace(", ", "\\").encode("latin-1", errors="replace")
-    return [part.strip() for part in value.decode("latin-1").split("\\")] or [""]
+def _declared_charset(ds: "Dataset") -> str:
+    r"""Return Specific Character Set as stored, several values joined by ``\``."""
+    from pydicom.multival import MultiValue
+
+    value = ds.get("SpecificCharacterSet")
+    terms = value if isinstance(value, MultiValue) else [value or ""]
+    return "\\".join(str(term).strip() for term in terms)[:_MAX_TEXT]
 
 
 def date_time(ds: "Dataset") -> tuple[datetime | None, str]:
@@ -134,27 +147,17 @@ def _zone(offset: str) -> timezone | None:
     return timezone(timedelta(minutes=-minutes if offset[0] == "-" else minutes))
 
 
-def statements(ds: "Dataset") -> tuple[str, ...]:
+def statements(ds: "Dataset", reader: TextReader) -> tuple[str, ...]:
     """Return the device's annotations: free text, and coded measurements as ``name: value unit``."""
-    charsets = charsets_of(ds)
     found = []
     for item in list(ds.get("WaveformAnnotationSequence") or [])[:_MAX_STATEMENTS]:
-        free = text(item, "UnformattedTextValue", charsets)
-        concept = _meaning(item, "ConceptNameCodeSequence", charsets)
+        free = reader.read(item, "UnformattedTextValue")
+        concepts = list(item.get("ConceptNameCodeSequence") or [])
         value = clean(item, "NumericValue")
         if free:
             found.append(free)
-        elif concept and value:
-            unit = _code(item, "MeasurementUnitsCodeSequence")
-            found.append(f"{concept}: {value} {unit}".rstrip())
+        elif concepts and value:
+            units = list(item.get("MeasurementUnitsCodeSequence") or [])
+            unit = clean(units[0], "CodeValue") if units else ""
+            found.append(f"{reader.read(concepts[0], 'CodeMeaning')}: {value} {unit}".strip())
     return tuple(dict.fromkeys(found))
-
-
-def _meaning(item: "Dataset", keyword: str, charsets: list[str]) -> str:
-    codes = list(item.get(keyword) or [])
-    return text(codes[0], "CodeMeaning", charsets) if codes else ""
-
-
-def _code(item: "Dataset", keyword: str) -> str:
-    codes = list(item.get(keyword) or [])
-    return clean(codes[0], "CodeValue") if codes else ""

@@ -6,8 +6,9 @@ from datetime import datetime
 
 from hub.ecg.errors import FormatFeature, RateMissing
 from hub.errors import Malformed
+from hub.kit.text import decode_text
 
-MAX_HEADER_BYTES = 1024 * 1024
+MAX_HEADER_BYTES = 256 * 1024
 _MAX_STATEMENTS = 500
 
 _RATE = re.compile(r"^(?P<rate>[0-9.eE+\-]+)(?:/[0-9.eE+\-]+(?:\([0-9.eE+\-]+\))?)?$")
@@ -51,7 +52,7 @@ def parse_header(data: bytes) -> Header:
     Parameters
     ----------
     data : bytes
-        The file; text in UTF-8, or Latin-1 where it is not.
+        The file; comments in UTF-8, or what else they most likely are.
 
     Returns
     -------
@@ -72,7 +73,7 @@ def parse_header(data: bytes) -> Header:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        text = data.decode("latin-1")
+        text = decode_text(data, "").text
     lines = [line.strip() for line in text.splitlines()]
     comments = tuple(line.lstrip("#").strip() for line in lines if line.startswith("#"))
     fields = [line for line in lines if line and not line.startswith("#")]
