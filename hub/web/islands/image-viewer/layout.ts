@@ -48,6 +48,13 @@ export function secondPane(setCount: number, currentSet: number, imageCount: num
   return { set: currentSet, image: imageCount > 1 ? 1 : 0 };
 }
 
+/** The stack to open with: the first that is a real series, since CT and MR begin with scouts. */
+export function openingSet<T extends { images: unknown[]; modality: string }>(sets: readonly T[], modality = ""): T | undefined {
+  const alike = modality ? sets.filter((set) => set.modality === modality) : sets;
+  const candidates = alike.length > 0 ? alike : sets;
+  return candidates.find((set) => !["CT", "MR"].includes(set.modality) || set.images.length > 3) ?? candidates[0];
+}
+
 /** Index after moving `step` pictures, held within the stack. */
 export function moved(index: number, step: number, count: number): number {
   return Math.max(0, Math.min(count - 1, index + step));

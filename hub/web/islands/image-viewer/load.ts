@@ -1,7 +1,7 @@
 /** DICOMweb reading: what a study holds. */
 
 import { request } from "../http";
-import { type Dataset, displaySets, type DisplaySet, text } from "./metadata";
+import { type Dataset, displaySets, type DisplaySet, hasPalette, type JsonElement, numbers, PALETTE_TABLES, paletteEntries, text } from "./metadata";
 
 /** The server said no; `status` is 0 when it could not be reached. */
 export class LoadError extends Error {
@@ -22,13 +22,32 @@ async function json(url: string): Promise<Dataset[]> {
   return (await response.json()) as Dataset[];
 }
 
+async function bytesOf(element: JsonElement): Promise<Uint8Array | undefined> {
+  if (element.InlineBinary) return Uint8Array.from(atob(element.InlineBinary), (letter) => letter.charCodeAt(0));
+  if (!element.BulkDataURI) return undefined;
+  const response = await request(element.BulkDataURI, { headers: { Accept: "application/octet-stream" } });
+  if (!response.ok) throw new LoadError(response.status);
+  return new Uint8Array(await response.arrayBuffer());
+}
+
+/** Write the colour tables of a palette picture as values: the decoder reads nothing else. */
+async function layOutPalette(instance: Dataset): Promise<void> {
+  for (const tag of PALETTE_TABLES) {
+    const element = instance[tag];
+    const bytes = element && (await bytesOf(element));
+    if (bytes) instance[tag] = { vr: "US", Value: paletteEntries(bytes, numbers(instance, tag.replace("002812", "002811"))) };
+  }
+}
+
 /** The stacks of a study, series by series (QIDO-RS for the list, WADO-RS for the metadata). */
 export async function loadStudy(root: string, studyUid: string): Promise<DisplaySet[]> {
   const series = await json(`${root}/studies/${studyUid}/series`);
   const metadata = await Promise.all(
     series.map((each) => json(`${root}/studies/${studyUid}/series/${text(each, "0020000E")}/metadata`)),
   );
-  return displaySets(metadata.flat(), root);
+  const instances = metadata.flat();
+  await Promise.all(instances.filter(hasPalette).map(layOutPalette));
+  return displaySets(instances, root);
 }
 
 /** Address of a small picture that the server draws, for the rail. */

@@ -198,6 +198,21 @@ function setsOfSeries(seriesUid: string, members: Dataset[], root: string): Disp
   return sets;
 }
 
+export const PALETTE_TABLES = ["00281201", "00281202", "00281203"] as const;
+
+/** Whether the colours of this instance stand in tables beside its pixels. */
+export function hasPalette(instance: Dataset): boolean {
+  return text(instance, "00280004") === "PALETTE COLOR";
+}
+
+/** The entries of a colour table (PS3.3 C.7.6.3.1.6): words, little endian, or bytes where the descriptor says 8 bits. */
+export function paletteEntries(bytes: Uint8Array, descriptor: number[]): number[] {
+  const [count = 0, , bits = 16] = descriptor;
+  const entries = count === 0 ? 65_536 : count;
+  if (bits === 8 && bytes.length < entries * 2) return [...bytes.subarray(0, entries)];
+  return Array.from({ length: Math.min(entries, bytes.length >> 1) }, (_, at) => bytes[2 * at]! | (bytes[2 * at + 1]! << 8));
+}
+
 /** Row and column direction and position in the patient, with the defaults the renderer uses when absent. */
 export function plane(dataset: Dataset): { known: boolean; origin: Vector; row: Vector; column: Vector } {
   const cosines = numbers(dataset, "00200037");

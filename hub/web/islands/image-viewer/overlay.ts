@@ -8,8 +8,8 @@ export interface ShownState {
   /** 0-based index of the picture that is really on the screen. */
   index: number;
   window: Window | undefined;
-  /** 1 fits the pane. */
-  zoom: number;
+  /** Screen pixels per pixel of the picture. */
+  zoom: number | undefined;
 }
 
 export interface OverlayTexts {
@@ -64,7 +64,7 @@ export function overlayTexts(set: DisplaySet, image: ImageInfo, shown: ShownStat
     tl: lines(patientLine(dataset, t), text(dataset, "00100020")),
     tr: lines(text(dataset, "00080080"), examTime(...dateTimePair(dataset)), [set.modality, text(dataset, "00180015"), text(dataset, "00185101")].filter(Boolean).join(" ")),
     bl: lines(lossy, [t("series", { number: set.seriesNumber }), set.description].filter(Boolean).join("  "), counter),
-    br: lines(window, t("zoom_level", { percent: Math.round(shown.zoom * 100) })),
+    br: lines(window, shown.zoom !== undefined && t("zoom_level", { percent: Math.round(shown.zoom * 100) })),
   };
 }
 

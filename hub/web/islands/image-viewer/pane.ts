@@ -6,7 +6,7 @@ import { errorKey } from "../http";
 import { type Words, words } from "../texts";
 import { type Engine, introduce } from "./engine";
 import { moved, rangeOf, type Window, windowOf } from "./layout";
-import type { DisplaySet, ImageInfo } from "./metadata";
+import { type DisplaySet, type ImageInfo, plane } from "./metadata";
 import { type Markers, orientationMarkers, overlayTexts } from "./overlay";
 
 const CORNERS = ["tl", "tr", "bl", "br"] as const;
@@ -21,6 +21,8 @@ export class Pane {
   private readonly pageWords = words();
   private readonly failures = new Map<string, string>();
   private wanted = 0;
+  /** What was drawn last. The viewport's own index moves before the picture has come. */
+  private onScreen = "";
   private loadingTimer: ReturnType<typeof setTimeout> | undefined;
   set: DisplaySet | undefined;
   playing = false;
@@ -38,10 +40,15 @@ export class Pane {
     this.viewport = engine.open(id, this.canvas);
     const { Events } = core.Enums;
     this.canvas.addEventListener(Events.STACK_VIEWPORT_SCROLL, (event) => this.expect((event as CustomEvent<{ newImageIdIndex: number }>).detail.newImageIdIndex));
-    this.canvas.addEventListener(Events.STACK_NEW_IMAGE, () => this.refresh());
+    this.canvas.addEventListener(Events.STACK_NEW_IMAGE, (event) => {
+      this.onScreen = (event as CustomEvent<{ imageId: string }>).detail.imageId;
+      this.failures.delete(this.onScreen);
+      this.refresh();
+    });
     for (const name of [Events.IMAGE_RENDERED, Events.VOI_MODIFIED, Events.CAMERA_MODIFIED]) this.canvas.addEventListener(name, () => this.refresh());
     core.eventTarget.addEventListener(Events.IMAGE_LOAD_ERROR, this.onLoadError);
     core.eventTarget.addEventListener(Events.IMAGE_LOAD_FAILED, this.onLoadError);
+    window.addEventListener("unhandledrejection", this.onSilentFailure);
   }
 
   /** The picture on the screen, or the one that should be and failed. */
@@ -51,7 +58,7 @@ export class Pane {
 
   /** Whether the picture that should be shown is the one that is. */
   get settled(): boolean {
-    return this.set !== undefined && this.viewport.getCurrentImageId?.() === this.image?.imageId && !this.failures.has(this.image?.imageId ?? "");
+    return this.image !== undefined && this.onScreen === this.image.imageId && !this.failures.has(this.image.imageId);
   }
 
   get window(): Window | undefined {
@@ -63,12 +70,15 @@ export class Pane {
     this.stop();
     this.set = set;
     this.wanted = index;
+    this.onScreen = "";
+    this.failures.clear();
     this.priorMark.textContent = priorLabel;
     this.priorMark.hidden = !priorLabel;
     introduce(set);
     this.tell(this.t("loading"));
     try {
       await this.viewport.setStack(set.images.map((image) => image.imageId), index);
+      if (!this.settled) return this.refresh();
       this.viewport.resetProperties();
       this.viewport.resetCamera();
       this.viewport.render();
@@ -88,6 +98,12 @@ export class Pane {
     if (!this.set || index === this.wanted) return;
     this.expect(index);
     this.viewport.setImageIdIndex(index).catch((error: unknown) => this.fail(this.set?.images[index]?.imageId ?? "", error));
+  }
+
+  /** Fit the picture to the pane again, its window kept. */
+  fit(): void {
+    this.viewport.resetCamera();
+    this.viewport.render();
   }
 
   setWindow(window: Window | undefined): void {
@@ -123,6 +139,7 @@ export class Pane {
     clearTimeout(this.loadingTimer);
     core.eventTarget.removeEventListener(core.Enums.Events.IMAGE_LOAD_ERROR, this.onLoadError);
     core.eventTarget.removeEventListener(core.Enums.Events.IMAGE_LOAD_FAILED, this.onLoadError);
+    window.removeEventListener("unhandledrejection", this.onSilentFailure);
     this.engine.close(this.id);
     this.element.remove();
   }
@@ -140,7 +157,17 @@ export class Pane {
     if (detail.imageId && this.set?.images.some((image) => image.imageId === detail.imageId)) this.fail(detail.imageId, detail.error);
   };
 
+  /** Some decoders throw where nobody waits: a picture still missing then will not come. */
+  private readonly onSilentFailure = (event: PromiseRejectionEvent): void => {
+    if (!(event.reason instanceof Error)) return; // a refused request reports itself
+    const imageId = this.image?.imageId ?? "";
+    setTimeout(() => {
+      if (this.image?.imageId === imageId && !this.settled) this.fail(imageId, event.reason);
+    }, 500);
+  };
+
   private fail(imageId: string, error: unknown): void {
+    if (this.failures.has(imageId)) return;
     this.failures.set(imageId, this.reasonOf(error));
     this.refresh();
   }
@@ -150,6 +177,15 @@ export class Pane {
     const status = (inner as { status?: number } | undefined)?.status;
     if (typeof status === "number") return `${this.pageWords(errorKey(status))} (${status})`;
     return inner instanceof Error ? inner.message : String(inner ?? "");
+  }
+
+  /** Screen pixels per pixel of the picture, the same for both ways of rendering. */
+  private zoom(image: ImageInfo): number {
+    const { origin, row } = plane(image.dataset);
+    const span = 100 * image.spacing.columnMm;
+    const end = origin.map((value, axis) => value + row[axis]! * span) as [number, number, number];
+    const [a, b] = [this.viewport.worldToCanvas([...origin]), this.viewport.worldToCanvas(end)];
+    return Math.hypot(b[0] - a[0], b[1] - a[1]) / 100;
   }
 
   private tell(text: string, error = false): void {
@@ -166,7 +202,7 @@ export class Pane {
     if (failure !== undefined) this.tell(this.t("image_failed", { n: this.wanted + 1, reason: failure }), true);
     else this.tell(settled ? "" : this.t("loading"));
     this.canvas.style.visibility = settled ? "visible" : "hidden";
-    const texts = overlayTexts(set, image, { index: this.wanted, window: settled ? this.window : undefined, zoom: this.viewport.getZoom?.() ?? 1 }, this.t);
+    const texts = overlayTexts(set, image, { index: this.wanted, window: settled ? this.window : undefined, zoom: settled ? this.zoom(image) : undefined }, this.t);
     for (const corner of CORNERS) this.element.querySelector(`.overlay.${corner}`)!.textContent = texts[corner];
     const markers: Partial<Markers> = settled ? (orientationMarkers(image.dataset) ?? {}) : {};
     for (const edge of EDGES) this.element.querySelector(`.marker.${edge}`)!.textContent = markers[edge] ?? "";
