@@ -26,6 +26,9 @@ from hub.web.static_files import HashedStaticFiles
 ROUTERS = (
     "hub.insight.endpoints",
     "hub.auth.pages",
+    "hub.worklist.endpoints",
+    "hub.delivery.endpoints",
+    "hub.dicom.upload_endpoints",
 )
 """Every module with a ``router``, in the order in which paths are tried."""
 

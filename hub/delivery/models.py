@@ -44,7 +44,7 @@ class Receipt(HasId, Base):
     delivery_id: Mapped[str] = mapped_column(ForeignKey("delivery.id"), index=True)
     at: Mapped[datetime]
     kind: Mapped[str] = mapped_column(String(16))
-    """``opened``, ``acknowledged`` or ``fetched``."""
+    """``opened`` (first time by each person), ``acknowledged`` or ``fetched``."""
     actor_kind: Mapped[str] = mapped_column(String(16))
     actor_id: Mapped[str] = mapped_column(String(26))
     actor_name: Mapped[str] = mapped_column(String(128))

@@ -20,6 +20,18 @@ from hub.worklist.repository import WorklistRepository
 from hub.worklist.states import Event, State
 
 
+class NotDelivered(Conflict):
+    """The report has not been delivered yet."""
+
+
+class ConfirmedAlready(Conflict):
+    """The report is confirmed already."""
+
+
+class NotOwnSite(Forbidden):
+    """Only the site that ordered the exam confirms its report."""
+
+
 def deliver(session: Session, signed_report_id: str, *, now: datetime) -> Delivery:
     """Put a signed report into its site's inbox. Safe to run twice."""
     found = ReportRepository(session).any_signed(signed_report_id)
@@ -51,12 +63,24 @@ def opened(
     exam = _exam(session, signed)
     delivery = DeliveryRepository(session).of_signed(signed.id)
     if delivery is not None and _of_site(actor, signed.site_id):
-        machine = actor.kind == "token"
-        _receipt(session, delivery, "fetched" if machine else "opened", actor, now)
-        delivery.opened_at = delivery.opened_at or now
-        if machine:
+        if actor.kind == "token":
+            _receipt(session, delivery, "fetched", actor, now)
             session.add(DeliveryAttempt(delivery_id=delivery.id, at=now, channel="api", succeeded=True))
+        else:
+            # The first opening by each person is the proof; every later look is in the audit trail.
+            if not DeliveryRepository(session).has_opened(delivery.id, actor.id):
+                _receipt(session, delivery, "opened", actor, now)
+            delivery.opened_at = delivery.opened_at or now
     _audit(session, Tag.REPORT_DOWNLOAD if download else Tag.REPORT_VIEW, actor, signed, exam)
+
+
+def failed(session: Session, signed: SignedReport, *, cause: str, now: datetime) -> None:
+    """Keep the attempt to hand out a report whose document could not be given."""
+    delivery = DeliveryRepository(session).of_signed(signed.id)
+    if delivery is not None:
+        session.add(
+            DeliveryAttempt(delivery_id=delivery.id, at=now, channel="api", succeeded=False, detail=cause)
+        )
 
 
 def acknowledge(session: Session, actor: Actor, signed: SignedReport, *, now: datetime) -> Exam:
@@ -71,12 +95,12 @@ def acknowledge(session: Session, actor: Actor, signed: SignedReport, *, now: da
     """
     require_person(actor)
     if not _of_site(actor, signed.site_id):
-        raise Forbidden("only the site that ordered the exam confirms its report")
+        raise NotOwnSite
     delivery = DeliveryRepository(session).of_signed(signed.id)
     if delivery is None or delivery.delivered_at is None:
-        raise Conflict("the report has not been delivered yet")
+        raise NotDelivered
     if delivery.acknowledged_at is not None:
-        raise Conflict("the report is confirmed already")
+        raise ConfirmedAlready
     exam = _exam(session, signed)
     worklist.advance(
         session, exam, Event.ACKNOWLEDGE, actor, now, values={"acked_at": now, "acked_by": actor.name[:64]}
