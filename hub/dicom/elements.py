@@ -128,6 +128,8 @@ def walk(source: Source, start: int, end: int, encoding: Encoding) -> Iterator[E
         if element.tag in {PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_PIXEL_DATA}:
             return
         offset = _end_of(source, element, end)
+    if any(source.read(offset, end - offset)):
+        raise BrokenDataset("an element is cut off", offset=offset)
 
 
 def items(source: Source, sequence: Element, end: int) -> Iterator[Item]:

@@ -207,6 +207,8 @@ def check_pixels(values: Values) -> HeaderPixels | None:
     """
     element = values.pixel_element
     if element is None:
+        if values.short(0x00280010) and values.short(0x00280011):
+            raise PixelsMissing(expected=1, found=0)
         return None
     bits = {FLOAT_PIXEL_DATA: 32, DOUBLE_PIXEL_DATA: 64}.get(element.tag) or values.short(0x00280100)
     photometric = values.code(0x00280004).upper()

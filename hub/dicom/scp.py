@@ -179,11 +179,11 @@ def _entity(listener: ListenerSettings) -> Any:
     entity.dimse_timeout = listener.dimse_timeout_seconds
     entity.acse_timeout = listener.acse_timeout_seconds
     entity.require_called_aet = False
+    # pynetdicom copies these for every association; storage joins in `_offer`.
     entity.supported_contexts = VerificationPresentationContexts
     for uid, keyword in storage_classes().items():
         if not issubclass(uid_to_service_class(uid), StorageServiceClass):
             register_uid(uid, keyword, StorageServiceClass)
-        entity.add_supported_context(uid, list(transfer_syntaxes()))
     return entity
 
 
@@ -244,7 +244,7 @@ class _Handlers:
             log.error("dicom_gate_failed", association=caller.association_id)  # noqa: TRY400
             admission = Admission.BUSY
         if admission is Admission.ADMITTED:
-            self._prefer_senders_order(association)
+            self._offer(association)
             return
         association.acse.send_reject(*_REJECTIONS[admission])
         self._tell(caller, admission.value)
@@ -315,23 +315,20 @@ class _Handlers:
         )
 
     @staticmethod
-    def _prefer_senders_order(association: Any) -> None:
-        """Choose among proposed transfer syntaxes in the sender's order.
+    def _offer(association: Any) -> None:
+        """Support what is proposed, if it is storage, in the sender's order of transfer syntaxes.
 
         The standard leaves the choice to the acceptor. A sender names the form it
         holds first, by habit; taking that one avoids a conversion on its side.
         """
         from pynetdicom.presentation import build_context
 
-        supported = set(transfer_syntaxes())
-        proposed: dict[str, list[str]] = {}
+        classes, syntaxes = storage_classes(), set(transfer_syntaxes())
+        proposed: dict[str, dict[str, None]] = {}
         for context in association.requestor.primitive.presentation_context_definition_list:
-            wanted = proposed.setdefault(str(context.abstract_syntax), [])
-            wanted.extend(str(uid) for uid in context.transfer_syntax if str(uid) in supported)
-        association.acceptor.supported_contexts = [
-            build_context(
-                context.abstract_syntax, list(dict.fromkeys(proposed[str(context.abstract_syntax)]))
-            )
-            for context in association.acceptor.supported_contexts
-            if proposed.get(str(context.abstract_syntax))
+            if context.abstract_syntax in classes:
+                wanted = proposed.setdefault(str(context.abstract_syntax), {})
+                wanted.update((str(uid), None) for uid in context.transfer_syntax if uid in syntaxes)
+        association.acceptor.supported_contexts += [
+            build_context(uid, list(wanted)) for uid, wanted in proposed.items() if wanted
         ]
