@@ -1,3 +1,8 @@
 """Wiring only: fixtures live in `tests/fixtures`, one file per subject."""
 
+import os
+
+# a text that no catalogue holds fails the test, also in processes that tests start
+os.environ.setdefault("HUB_STRICT_TEXTS", "1")
+
 pytest_plugins = ["tests.fixtures.database", "tests.fixtures.world"]
