@@ -26,6 +26,10 @@ from hub.web.static_files import HashedStaticFiles
 ROUTERS = (
     "hub.insight.endpoints",
     "hub.auth.pages",
+    "hub.sites.pages",
+    "hub.sites.account_pages",
+    "hub.worklist.desk_pages",
+    "hub.insight.pages",
     "hub.worklist.endpoints",
     "hub.delivery.endpoints",
     "hub.dicom.upload_endpoints",

@@ -9,6 +9,7 @@ from hub.auth.actor import Actor
 from hub.auth.roles import Permission
 from hub.catalogue.models import Instance, Quarantined, Recording, Series, Study
 from hub.db.repository import Repository
+from hub.kit.text import UNSURE_BELOW
 
 
 class CatalogueRepository(Repository):
@@ -44,6 +45,17 @@ class CatalogueRepository(Repository):
         return self.session.scalars(
             select(Series).where(Series.study_id == study_id).order_by(Series.number, Series.series_uid)
         ).all()
+
+    def series_sizes(self, study_id: str) -> Sequence[tuple[Series, int, datetime]]:
+        """Return a study's series in display order, each with its number of objects and the last arrival."""
+        statement = (
+            select(Series, func.count(Instance.id), func.max(Instance.received_at))
+            .join(Instance, Instance.series_id == Series.id)
+            .where(Series.study_id == study_id)
+            .group_by(Series.id)
+            .order_by(Series.number, Series.series_uid)
+        )
+        return [(series, count, last) for series, count, last in self.session.execute(statement)]
 
     def one_series(self, study_id: str, series_uid: str) -> Series | None:
         """Return one series of a study."""
@@ -123,6 +135,10 @@ class CatalogueRepository(Repository):
             select(Quarantined).where(Quarantined.id == quarantined_id).with_for_update()
         ).one_or_none()
 
+    def peek_quarantined(self, quarantined_id: str) -> Quarantined | None:
+        """Return one quarantined item for reading."""
+        return self.session.get(Quarantined, quarantined_id)
+
     def quarantine_desk(
         self, sites: frozenset[str] | None, *, resolved: bool = False
     ) -> Sequence[Quarantined]:
@@ -133,6 +149,18 @@ class CatalogueRepository(Repository):
         )
         if sites is not None:
             statement = statement.where(Quarantined.site_id.in_(sites))
+        return self.session.scalars(statement).all()
+
+    def unsure_names(self, sites: frozenset[str] | None, limit: int = 200) -> Sequence[Study]:
+        """Return studies whose patient name was read with little confidence, newest first."""
+        statement = (
+            select(Study)
+            .where(Study.name_confidence < UNSURE_BELOW, Study.patient_name != "")
+            .order_by(Study.first_received_at.desc())
+            .limit(limit)
+        )
+        if sites is not None:
+            statement = statement.where(Study.site_id.in_(sites))
         return self.session.scalars(statement).all()
 
     def same_quarantined(self, sha256: str, reason: str) -> Quarantined | None:
