@@ -135,7 +135,7 @@ def _native(image: Image, index: int) -> bytes:
         raw = source.read(base + start, stop - start)
     if len(raw) < stop - start:
         raise PixelsMissing(expected=stop - start, found=len(raw))
-    if size.bits == 1 and first_bit % 8:
+    if size.bits == 1 and (first_bit % 8 or last_bit % 8):
         bits = np.unpackbits(np.frombuffer(raw, np.uint8), bitorder="little")
         return np.packbits(bits[first_bit % 8 :][:frame_bits], bitorder="little").tobytes()
     return raw

@@ -82,9 +82,10 @@ def decode_image(image: Image, index: int) -> Frame:
             return _decode_simple(image, raw)
         _check_stream(image, raw)
         return _decode_stream(image, raw)
-    except HubError:
+    except (HubError, KeyboardInterrupt, SystemExit):
         raise
-    except Exception as error:
+    except BaseException as error:
+        # A panic of the RLE decoder, which is written in Rust, is no Exception.
         raise Undecodable(index=index, error=type(error).__name__) from error
 
 

@@ -63,6 +63,6 @@ def file_of(dataset: bytes, transfer_syntax: str = EXPLICIT, sop_instance: str =
 
 def encapsulated(*fragments: bytes) -> bytes:
     """Return a pixel data element of fragments with an empty offset table."""
-    parts = [b"", *fragments]
+    parts = [part + b"\0" * (len(part) % 2) for part in (b"", *fragments)]
     items = b"".join(struct.pack("<HHL", 0xFFFE, 0xE000, len(part)) + part for part in parts)
     return element(0x7FE00010, "OB", items, 0xFFFFFFFF) + struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)

@@ -276,8 +276,10 @@ class TestGate:
         device = AE("DEVICE")
         device.add_requested_context(CT_CLASS, "1.2.840.10008.1.2.1")
         association = device.associate("127.0.0.1", listener.port)
+        connection = association.dul.socket.socket
         association.send_c_store(target)
         assert eventually(lambda: not association.is_established)
+        connection.close()  # pynetdicom's requestor forgets it when the peer hangs up
         assert desk.received == []
         assert run("echoscu", "127.0.0.1", str(listener.port)).returncode == 0
 
