@@ -26,11 +26,15 @@ from hub.web.static_files import HashedStaticFiles
 ROUTERS = (
     "hub.insight.endpoints",
     "hub.auth.pages",
+    "hub.worklist.pages",
+    "hub.reports.pages",
     "hub.sites.pages",
     "hub.sites.account_pages",
     "hub.worklist.desk_pages",
     "hub.insight.pages",
+    "hub.worklist.site_pages",
     "hub.worklist.endpoints",
+    "hub.delivery.pages",
     "hub.delivery.endpoints",
     "hub.dicom.upload_endpoints",
 )

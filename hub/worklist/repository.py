@@ -11,6 +11,7 @@ from hub.auth.actor import Actor
 from hub.auth.roles import Permission
 from hub.catalogue.models import Study
 from hub.db.repository import Repository, insert_or_get
+from hub.kit.text import UNSURE_BELOW
 from hub.patients.models import Patient
 from hub.sites.models import Site
 from hub.worklist.models import AccessionCounter, Exam, ExamStep, Order
@@ -53,6 +54,11 @@ class ExamRow:
             return datetime.strptime(self.birth_date, "%Y%m%d").date()  # noqa: DTZ007 - a calendar day has no zone
         except ValueError:
             return None
+
+    @property
+    def name_unsure(self) -> bool:
+        """Whether the name was read from bytes in a way that a person should confirm."""
+        return self.study is not None and self.study.name_confidence < UNSURE_BELOW
 
     @property
     def taken_at(self) -> str:
