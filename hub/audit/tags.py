@@ -28,6 +28,8 @@ class Tag(StrEnum):
     STUDY_VIEW = "catalogue:study:view"
     RECORDING_RECEIVE = "ecg:recording:receive"
 
+    PATIENT_VIEW = "patients:patient:view"
+
     ORDER_CREATE = "worklist:order:create"
     EXAM_TRANSITION = "worklist:exam:transition"
     EXAM_VIEW = "worklist:exam:view"

@@ -1,8 +1,9 @@
 """Every query about deliveries."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, or_, select
@@ -57,6 +58,20 @@ class InboxRow:
         )
 
     @property
+    def said(self) -> dict[str, Any]:
+        """What the report said when it was signed; `Report` may have moved on."""
+        said: dict[str, Any] = json.loads(self.signed.content)["report"]
+        return said
+
+    @property
+    def born(self) -> date | None:
+        """The birth date when it is a whole one."""
+        try:
+            return datetime.strptime(self.birth_date, "%Y%m%d").date()  # noqa: DTZ007 - a calendar day has no zone
+        except ValueError:
+            return None
+
+    @property
     def accession(self) -> str:
         """The order's number, else the one the objects carry."""
         return self.order.accession if self.order else self.study.accession if self.study else ""
@@ -72,18 +87,44 @@ class DeliveryRepository(Repository):
         return statement if sites is None else statement.where(Delivery.site_id.in_(sites))
 
     def inbox(
-        self, actor: Actor, *, site_id: str = "", status: str = "", limit: int = 100, offset: int = 0
+        self,
+        actor: Actor,
+        sites: frozenset[str] | None,
+        *,
+        unread_only: bool = False,
+        limit: int = 100,
+        offset: int = 0,
     ) -> Sequence[InboxRow]:
-        """Return delivered reports, those nobody has confirmed first, then newest first."""
-        statement = self._joined(self.readable(actor)).where(Delivery.delivered_at.is_not(None))
-        if site_id:
-            statement = statement.where(Delivery.site_id == site_id)
-        if status == "unread":
+        """Return the reports delivered to `sites`, those nobody has confirmed first, then newest first.
+
+        Parameters
+        ----------
+        sites
+            Sites whose inbox is shown, None for all that the actor may read. A person who
+            works at the centre and at a site has an inbox of that site only.
+        """
+        statement = self._joined(self._at(actor, sites))
+        if unread_only:
             statement = statement.where(Delivery.acknowledged_at.is_(None))
         statement = statement.order_by(
             Delivery.acknowledged_at.is_not(None), Exam.priority, Delivery.delivered_at.desc(), Delivery.id
         )
         return [InboxRow(*row) for row in self.session.execute(statement.limit(limit).offset(offset))]
+
+    def _at(self, actor: Actor, sites: frozenset[str] | None) -> Select[Delivery]:
+        statement = self.readable(actor).where(Delivery.delivered_at.is_not(None))
+        return statement if sites is None else statement.where(Delivery.site_id.in_(sites))
+
+    def counts(self, actor: Actor, sites: frozenset[str] | None) -> tuple[int, int]:
+        """Return how many delivered reports nobody has confirmed, and how many there are in all."""
+        delivered = self._at(actor, sites).subquery()
+        unread, total = self.session.execute(
+            select(
+                func.count().filter(delivered.c.acknowledged_at.is_(None)),
+                func.count(),
+            ).select_from(delivered)
+        ).one()
+        return unread, total
 
     def _joined(self, statement: Select[Any]) -> Select[Any]:
         return (
@@ -159,15 +200,6 @@ class DeliveryRepository(Repository):
             ).first()
             is not None
         )
-
-    def unread(self, actor: Actor, site_id: str = "") -> int:
-        """Return how many delivered reports nobody has confirmed."""
-        statement = self.readable(actor).where(
-            Delivery.delivered_at.is_not(None), Delivery.acknowledged_at.is_(None)
-        )
-        if site_id:
-            statement = statement.where(Delivery.site_id == site_id)
-        return self.session.scalar(select(func.count()).select_from(statement.subquery())) or 0
 
     def of_signed(self, signed_report_id: str) -> Delivery | None:
         """Return the delivery of a signed report, locked for update where rows can be."""

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
-from typing import Annotated, Any, BinaryIO, cast
+from typing import IO, Annotated, Any, cast
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
@@ -54,7 +54,7 @@ class NothingSent(Malformed):
     """The request holds no file."""
 
 
-class UidTaken(Conflict):
+class UidConflict(Conflict):
     """Another object with this UID is filed already; these bytes are kept at the desk."""
 
 
@@ -93,7 +93,7 @@ _ROOM = _Room(READING_BYTES)
 class Sent:
     """What a request carries: files on disk or in memory, and the site it names."""
 
-    files: tuple[tuple[str, BinaryIO], ...]
+    files: tuple[tuple[str, IO[bytes]], ...]
     site: str
 
 
@@ -106,7 +106,7 @@ async def received(request: Request, actor: Sender) -> AsyncIterator[Sent]:
         async with request.form(max_files=FILES_AT_ONCE, max_fields=20) as form:
             uploads = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
             named = form.get("site")
-            files = tuple((part.filename or "", cast("BinaryIO", part.file)) for part in uploads)
+            files = tuple((part.filename or "", cast("IO[bytes]", part.file)) for part in uploads)
             yield Sent(files, named if isinstance(named, str) and named else site)
         return
     with SpooledTemporaryFile(max_size=MEMORY_BYTES) as spool:
@@ -170,7 +170,7 @@ def upload(
     return JSONResponse(body, status)
 
 
-def _file(context: Context, file: BinaryIO, origin: Origin, site_code: str) -> Outcome:
+def _file(context: Context, file: IO[bytes], origin: Origin, site_code: str) -> Outcome:
     """File one upload, holding it in memory only while there is room for it."""
     size = file.seek(0, 2)
     file.seek(0)
@@ -184,5 +184,5 @@ def _file(context: Context, file: BinaryIO, origin: Origin, site_code: str) -> O
             raise ArchiveRefused
         outcome = ingest.file_upload(context, content, origin, site_code)
     if outcome is Outcome.CONFLICT:
-        raise UidTaken
+        raise UidConflict
     return outcome

@@ -6,6 +6,9 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
+from hub.audit import service as audit
+from hub.audit.tags import Tag
+from hub.auth.actor import Actor
 from hub.db.repository import insert_or_get
 from hub.errors import Rejected
 from hub.kit.people import comparable_name, same_script, sex_of_id_number, valid_id_number
@@ -107,6 +110,20 @@ def get_or_create(session: Session, site_id: str, person: Person, now: datetime)
         },
     )
     return row
+
+
+def viewed(session: Session, actor: Actor, patient: Patient) -> None:
+    """Note that somebody was shown an identity's data."""
+    audit.record(
+        session,
+        Tag.PATIENT_VIEW,
+        actor=actor.ref,
+        subject_kind="patient",
+        subject_id=patient.id,
+        site_id=patient.site_id,
+        patient_id=patient.id,
+        address=actor.address,
+    )
 
 
 def disagreements(known: Person, seen: Person, *, compare_ids: bool = True) -> list[str]:

@@ -24,7 +24,7 @@ from hub.sites.repository import SiteRepository
 from hub.web import live
 from hub.worklist.models import Exam, ExamStep, Order
 from hub.worklist.repository import WorklistRepository
-from hub.worklist.states import LEASED_STATES, Event, State, step
+from hub.worklist.states import LEASED_STATES, TRANSITIONS, Event, State, step
 from hub.worklist.triage import URGENCIES, priority_of
 
 TOPIC = "exam"
@@ -124,6 +124,14 @@ def _check_role(actor: Actor, roles: frozenset[Any], site_id: str) -> None:
         return
     if not any(post.role in roles and post.site_id in (None, site_id) for post in actor.posts):
         raise Forbidden
+
+
+def possible(actor: Actor, exam: Exam, event: Event) -> bool:
+    """Tell whether the actor could cause `event` just now: for pages, which offer nothing else."""
+    transition = TRANSITIONS.get((State(exam.state), event))
+    if transition is None or not transition.built:
+        return False
+    return any(post.role in transition.roles and post.site_id in (None, exam.site_id) for post in actor.posts)
 
 
 def _note(  # noqa: PLR0917 - the columns of one timeline row

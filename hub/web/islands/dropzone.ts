@@ -65,6 +65,8 @@ export function mountDropzone(element: HTMLElement): Unmount {
       new Promise((resolve) => {
         const form = new FormData();
         for (const [key, value] of Object.entries(fields)) form.append(key, value);
+        const beside = element.dataset["form"] ? document.querySelector<HTMLFormElement>(element.dataset["form"]) : null;
+        if (beside) for (const [key, value] of new FormData(beside)) if (typeof value === "string") form.append(key, value);
         for (const file of files) form.append(element.dataset["name"] || "file", file, file.name);
         const xhr = new XMLHttpRequest();
         xhr.open("POST", element.dataset["url"] ?? "");
