@@ -83,7 +83,7 @@ def file_item(
     item_id: str,
     site: Annotated[str, Form()],
     whole_sender: Annotated[bool, Form()] = False,
-    register: Annotated[bool, Form()] = False,
+    register_device: Annotated[bool, Form()] = False,
 ) -> Response:
     """File an item, or all of its sender, under a site; register the sender if wanted."""
     with context.db.transaction() as session:
@@ -91,7 +91,7 @@ def file_item(
         chosen = SiteRepository(session).site(site)
         if item is None or chosen is None:
             raise NotFound
-        if register:
+        if register_device:
             desk.register_sender(context, session, item, chosen, actor.ref)
         wanted = desk.same_sender(session, item) if whole_sender else [item.id]
     result = desk.file_under(context, wanted, chosen.id, chosen.code, actor.ref)
