@@ -25,7 +25,7 @@ from hub.jobs.worker import run_worker
 log = structlog.get_logger()
 
 FIRST_WAIT_SECONDS = 0.5
-LONGEST_WAIT_SECONDS = 30.0
+LONGEST_WAIT_SECONDS = 5.0
 STEADY_SECONDS = 60.0
 """A process that ran this long starts again at once when it dies; a younger one waits longer each time."""
 STOP_SECONDS = 25.0

@@ -11,7 +11,7 @@ from sqlalchemy import exc
 
 from hub.context import Context
 from hub.jobs import repository
-from hub.jobs.registry import Job, RetryPolicy
+from hub.jobs.registry import REGISTRY, Job, RetryPolicy
 from hub.kit.clock import utcnow
 from storage.errors import StorageError
 
@@ -63,7 +63,8 @@ def run_attempt(
         if wait is not None:
             raise Postponed from None
         raise JobFailed(type(error).__name__) from None
-    log.info("job_done", job=job.name, job_id=job_id, seconds=round(time.monotonic() - started, 3))
+    note = log.debug if job.name in REGISTRY.schedules else log.info
+    note("job_done", job=job.name, job_id=job_id, seconds=round(time.monotonic() - started, 3))
 
 
 def _settle_failure(

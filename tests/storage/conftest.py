@@ -7,9 +7,7 @@ import pytest
 from storage.base import ObjectStore
 from storage.factory import open_store
 from storage.s3 import S3Store
-from tests.fixtures.s3 import S3Server, juicefs_s3, ministack_s3
-
-__all__ = ["juicefs_s3", "ministack_s3"]
+from tests.fixtures.s3 import S3Server
 
 BACKENDS = ["filesystem", "memory", "juicefs", "ministack"]
 
