@@ -9,8 +9,10 @@ import fcntl
 import importlib
 import importlib.util
 import pkgutil
+import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -146,6 +148,9 @@ def make_migration(message: str, *, url: str | None = None) -> Path:
     revision = made[0] if isinstance(made, list) else made
     if revision is None:
         raise RuntimeError("alembic wrote no revision")
+    # Alembic writes in a style of its own; the formatter is one of the development tools.
+    for tidy in (("check", "--fix", "--quiet"), ("format", "--quiet")):
+        subprocess.run([sys.executable, "-m", "ruff", *tidy, str(revision.path)], check=False)  # noqa: S603 - fixed words and our own file
     return Path(revision.path)
 
 
@@ -159,7 +164,11 @@ def migration_lock(engine: Engine) -> Iterator[None]:
     """Hold the one right to change the tables of this database."""
     if engine.dialect.name == "postgresql":
         with engine.connect() as connection:
-            connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _LOCK_KEY})
+            # Asked again and again, each time in a transaction of its own: one that waited inside
+            # its transaction would hold up CREATE INDEX CONCURRENTLY of the one that has the lock.
+            while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK_KEY}):
+                connection.rollback()
+                time.sleep(0.2)
             connection.commit()
             try:
                 yield

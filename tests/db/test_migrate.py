@@ -40,7 +40,11 @@ def test_two_that_start_at_once_upgrade_once(empty_database_url: str) -> None:
     code = "import sys; from hub.db import migrate; print(len(migrate.upgrade(sys.argv[1])))"
     command = [sys.executable, "-c", code, empty_database_url]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    done = sorted(int(process.communicate(timeout=120)[0]) for process in running)
+    try:
+        done = sorted(int(process.communicate(timeout=120)[0]) for process in running)
+    finally:
+        for process in running:
+            process.kill()
     assert [process.returncode for process in running] == [0, 0]
     assert done == [0, len(list(VERSIONS.glob("0*.py")))]
 

@@ -1,3 +1,4 @@
+# ruff: noqa: PLR0915 - as many statements as tables
 """${message}."""
 
 import sqlalchemy as sa
