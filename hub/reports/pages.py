@@ -147,6 +147,18 @@ def exam(
     return render(request, "reports/reading.html", exam_page(request, session, context, actor, row))
 
 
+@router.get("/exams/{exam_id}/banners")
+def banners(
+    request: Request,
+    session: ReadingDep,
+    exam_id: str,
+    actor: Annotated[Actor, guard(Permission.WORKLIST_VIEW)],
+) -> Response:
+    """Return what a reader must know of the exam just now: late objects, conflicts, rejection."""
+    row = _row(session, actor, exam_id)
+    return render(request, "reports/_banners.html", {"row": row, "exam": row.exam})
+
+
 @router.post("/exams/{exam_id}/draft")
 def save_draft(
     context: ContextDep, session: SessionDep, exam_id: str, sent: DraftToSave, actor: Writer
