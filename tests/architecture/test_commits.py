@@ -1,0 +1,61 @@
+"""Transactions begin and end at the edges; a service that commits would tear its caller's apart."""
+
+import ast
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.sources import name_of, product_files, tree_of
+
+ENDS = {"commit", "rollback"}
+EDGES = (
+    "*/tasks.py",
+    "*pages.py",
+    "*endpoints.py",
+    "*/deps.py",
+    "*/ingest.py",
+    "hub/cli*.py",
+    "hub/demo*.py",
+    "hub/jobs/*",
+    "hub/reports/signing.py",  # bytes first, row second: the signed file must be durable in between
+    "hub/delivery/documents.py",  # the attempt stays on record although the delivery fails
+    "hub/dicom/access.py",  # a look is noted beside a long read that must not hold up writers
+    "hub/worklist/desk.py",  # items filed together, each for itself
+)
+"""Where a transaction may begin: one request, one association message, one job, one command."""
+
+
+def calls(tree: ast.AST) -> set[str]:
+    return {
+        node.func.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    }
+
+
+def wrong_calls(name: str, tree: ast.AST) -> set[str]:
+    """Calls that this file may not make."""
+    wrong = set() if name.startswith("hub/db/") else calls(tree) & ENDS
+    if not name.startswith("hub/db/") and not any(fnmatch(name, edge) for edge in EDGES):
+        wrong |= calls(tree) & {"transaction"}
+    return wrong
+
+
+@pytest.mark.parametrize("path", product_files(), ids=name_of)
+def test_only_the_edges_begin_and_nobody_ends(path: Path) -> None:
+    assert wrong_calls(name_of(path), tree_of(path)) == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "caught"),
+    [
+        ("hub/reports/service.py", "session.commit()", {"commit"}),
+        ("hub/reports/pages.py", "self.session.rollback()", {"rollback"}),
+        ("hub/reports/service.py", "with context.db.transaction() as session:\n    pass", {"transaction"}),
+        ("hub/reports/pages.py", "with context.db.transaction() as session:\n    pass", set()),
+        ("hub/db/session.py", "session.commit()", set()),
+    ],
+)
+def test_planted_calls_are_caught(name: str, source: str, caught: set[str]) -> None:
+    assert wrong_calls(name, ast.parse(source)) == caught
