@@ -54,6 +54,12 @@ SHOWN: dict[str, frozenset[State]] = {
 """The tabs of the exam list and the states each shows; empty means every state."""
 
 PAGE_ROWS = 100
+FIELDS = (
+    *("name", "local_id", "id_number", "sex", "birth_date", "phone"),
+    *("modality", "body_part", "clinical_question", "urgency", "form"),
+)
+"""Fields of the order form, and ``form`` for what concerns none of them."""
+
 FIELD_OF_ERROR = {
     "NameMissing": "name",
     "BadSex": "sex",
@@ -69,11 +75,11 @@ FIELD_OF_ERROR = {
 
 @dataclass(frozen=True)
 class OrderForm:
-    """The order form as it stands."""
+    """The order form as it stands; `values` and `errors` have every one of `FIELDS`."""
 
     site: Site
-    values: dict[str, str] = field(default_factory=dict)
-    errors: dict[str, str] = field(default_factory=dict)
+    values: dict[str, str]
+    errors: dict[str, str] = field(default_factory=lambda: dict.fromkeys(FIELDS, ""))
     duplicates: Sequence[Exam] = ()
     created: ExamRow | None = None
     modalities: tuple[str, ...] = MODALITIES
@@ -189,7 +195,7 @@ def born(birth_date: str) -> date | None:
 
 
 def _new_form(request: Request, site: Site, **values: str) -> OrderForm:
-    values = {"urgency": "routine", **values}
+    values = {**dict.fromkeys(FIELDS, ""), "urgency": "routine", **values}
     return OrderForm(site, values, body_parts=_body_parts(request, values.get("modality", "")))
 
 
@@ -252,7 +258,7 @@ def check_id_number(
     del actor
     number = id_number.strip().upper()
     values = {"id_number": number, "sex": sex, "birth_date": birth_date}
-    errors: dict[str, str] = {}
+    errors = dict.fromkeys(FIELDS, "")
     if valid_id_number(number):
         values |= {
             "sex": sex_of_id_number(number),
@@ -313,7 +319,7 @@ def create_order(
             row = WorklistRepository(session).row_of(exam)
     except HubError as error:
         said = message_of(language_of(request), error.code, str(error))
-        errors = {FIELD_OF_ERROR.get(error.code, "form"): said}
+        errors = {**dict.fromkeys(FIELDS, ""), FIELD_OF_ERROR.get(error.code, "form"): said}
         again = OrderForm(here, form.values, errors, body_parts=form.body_parts)
         return render(request, "site/_order_form.html", {"form": again}, 422)
     done = OrderForm(here, _new_form(request, here).values, created=row)
