@@ -27,6 +27,12 @@ class CatalogueRepository(Repository):
             self.readable_studies(actor).where(Study.study_uid == study_uid).order_by(Study.first_received_at)
         ).first()
 
+    def study_of_site(self, site_id: str, study_uid: str) -> Study | None:
+        """Return a site's study with this UID, whoever asks: for reception."""
+        return self.session.scalars(
+            select(Study).where(Study.site_id == site_id, Study.study_uid == study_uid)
+        ).one_or_none()
+
     def study(self, study_id: str) -> Study | None:
         """Return a study by its row id."""
         return self.session.get(Study, study_id)

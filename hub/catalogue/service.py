@@ -44,6 +44,10 @@ class InstanceFacts:
     rows: int
     columns: int
     frames: int
+    clinical_question: str = ""
+    """As typed by the sender of an upload."""
+    urgency: str = ""
+    """As marked by the sender of an upload."""
 
 
 @dataclass(frozen=True)
@@ -168,6 +172,8 @@ def _study(
             "description": facts.study_description[:200],
             "modality": modality,
             "body_part": facts.body_part[:64],
+            "clinical_question": facts.clinical_question,
+            "urgency": facts.urgency,
             "first_received_at": now,
             "last_received_at": now,
             "settle_due_at": now + timedelta(seconds=settings.settle_for(modality)),
@@ -219,14 +225,14 @@ class NewRecording:
 def register_recording(
     session: Session, new: NewRecording, origin: Origin, *, settings: Settings, now: datetime
 ) -> tuple[Recording, Study, Outcome]:
-    """Enter one ECG recording whose files are already durable; a re-send is found by its bytes."""
+    """Enter one ECG recording whose files are already durable; a re-send is found by its bytes.
+
+    Of two transactions that enter the same bytes under the same study UID at once, one makes
+    the rows and the other finds them.
+    """
     known = CatalogueRepository(session).recording_by_digest(origin.site_id, new.digest)
     if known is not None:
-        known.resends += 1
-        _audit(session, Tag.INSTANCE_DUPLICATE, origin, known.id)
-        study = CatalogueRepository(session).study(known.study_id)
-        assert study is not None  # the foreign key says so
-        return known, study, Outcome.RESENT
+        return _resent(session, known, origin)
     started = (new.started_at or now).astimezone(settings.zone)
     study, new_study = insert_or_get(
         session,
@@ -248,25 +254,36 @@ def register_recording(
             "settle_due_at": now + timedelta(seconds=settings.settle_for("ECG")),
         },
     )
-    recording = Recording(
-        study_id=study.id,
-        digest=new.digest,
-        format=new.format,
-        files=[file.as_json() for file in new.files],
-        started_at=new.started_at,
-        rate_hz=new.rate_hz,
-        n_samples=new.n_samples,
-        leads=list(new.leads),
-        warnings=list(new.warnings),
-        received_at=now,
-        sent_by=origin.actor.label[:64],
+    recording, new_recording = insert_or_get(
+        session,
+        Recording,
+        {"study_id": study.id, "digest": new.digest},
+        {
+            "format": new.format,
+            "files": [file.as_json() for file in new.files],
+            "started_at": new.started_at,
+            "rate_hz": new.rate_hz,
+            "n_samples": new.n_samples,
+            "leads": list(new.leads),
+            "warnings": list(new.warnings),
+            "received_at": now,
+            "sent_by": origin.actor.label[:64],
+        },
     )
-    session.add(recording)
-    session.flush()
+    if not new_recording:
+        return _resent(session, recording, origin)
     study.n_recordings += 1
     _audit(session, Tag.RECORDING_RECEIVE, origin, recording.id, digest=new.digest)
     _arrived(session, study, first=new_study, settings=settings, now=now)
     return recording, study, Outcome.STORED
+
+
+def _resent(session: Session, known: Recording, origin: Origin) -> tuple[Recording, Study, Outcome]:
+    known.resends += 1
+    _audit(session, Tag.INSTANCE_DUPLICATE, origin, known.id)
+    study = CatalogueRepository(session).study(known.study_id)
+    assert study is not None  # the foreign key says so
+    return known, study, Outcome.RESENT
 
 
 def _arrived(session: Session, study: Study, *, first: bool, settings: Settings, now: datetime) -> None:

@@ -1,6 +1,7 @@
 """From a received object to a catalogue row: the gate where nothing may be lost or guessed."""
 
 import hashlib
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import structlog
@@ -29,6 +30,23 @@ class WrongObject(Rejected):
 
 class CannotBeFiled(Conflict):
     """This item cannot be filed; it can only be set aside."""
+
+
+@dataclass(frozen=True)
+class SaidAlong:
+    """What the sender of an upload said beside the file, where DICOM has no place for it.
+
+    Attributes
+    ----------
+    accession : str
+        Number of the order; one in the file goes before it.
+    clinical_question, urgency : str
+        As typed and marked; empty when nothing was said.
+    """
+
+    accession: str = ""
+    clinical_question: str = ""
+    urgency: str = ""
 
 
 class UidTaken(Conflict):
@@ -118,8 +136,17 @@ def file_instance(  # noqa: PLR0917 - what a filed object consists of
     origin: Origin,
     site_code: str,
     now: datetime,
+    said: SaidAlong | None = None,
 ) -> Outcome:
     """Put a DICOM file into the store, then its row into the index: object first, row second."""
+    facts = facts_of(header)
+    if said is not None:
+        facts = replace(
+            facts,
+            accession=facts.accession or said.accession,
+            clinical_question=said.clinical_question,
+            urgency=said.urgency,
+        )
     sha256 = hashlib.sha256(file).hexdigest()
     key = keys.instance_key(site_code, header.study_uid, header.sop_uid, sha256)
     stored = _put(context, key, file)
@@ -127,7 +154,7 @@ def file_instance(  # noqa: PLR0917 - what a filed object consists of
     with context.db.transaction() as session:
         outcome = catalogue.register(
             session,
-            facts_of(header),
+            facts,
             stored,
             dataset_sha256,
             dataset_offset,
@@ -139,8 +166,10 @@ def file_instance(  # noqa: PLR0917 - what a filed object consists of
     return outcome
 
 
-def file_upload(context: Context, file: bytes, origin: Origin, site_code: str) -> Outcome:
-    """File a DICOM file that a person or a machine sent over HTTP.
+def file_upload(
+    context: Context, file: bytes, origin: Origin, site_code: str, said: SaidAlong | None = None
+) -> Outcome:
+    """File a DICOM file that a person or a machine sent over HTTP, with what was said along with it.
 
     Raises
     ------
@@ -158,7 +187,7 @@ def file_upload(context: Context, file: bytes, origin: Origin, site_code: str) -
             transfer_syntax=meta.transfer_syntax,
         )
         offset = len(file) - len(dataset)
-    return file_instance(context, file, offset, header, origin, site_code, context.clock())
+    return file_instance(context, file, offset, header, origin, site_code, context.clock(), said)
 
 
 def keep_aside(  # noqa: PLR0917 - what a desk item consists of

@@ -1,6 +1,6 @@
 """Why an ECG file is refused. Each cause has its own name; facts are never patient data."""
 
-from hub.errors import Malformed, Rejected, TooLarge
+from hub.errors import Conflict, Malformed, Rejected, TooLarge
 
 
 class UnknownFormat(Rejected):
@@ -41,3 +41,19 @@ class ChecksumWrong(Malformed):
 
 class RecordingTooLarge(TooLarge):
     """The recording is larger than the hub reads."""
+
+
+class HeaderMissing(Rejected):
+    """Sample files came without the header that says how to read them."""
+
+
+class NameTwice(Rejected):
+    """Two different files have the same name."""
+
+
+class PatientDiffers(Rejected):
+    """The file states another patient or order than what was sent along with it."""
+
+
+class SentDifferently(Conflict):
+    """These very files were received before, for another patient, order or urgency."""

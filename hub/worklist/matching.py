@@ -108,6 +108,8 @@ def _attach(
             "modality": study.modality,
             "body_part": exam.body_part or study.body_part,
             "received_at": exam.received_at or study.first_received_at,
+            # Chest pain may be told with the upload only: the more urgent of the two holds.
+            "urgency": min(exam.urgency, study.urgency or exam.urgency, key=triage.priority_of),
             "conflicts": conflicts,
         },
     )

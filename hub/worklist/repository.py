@@ -81,10 +81,10 @@ class ExamRow:
 
     @property
     def clinical_question(self) -> str:
-        """As ordered, else as sent along with an upload."""
-        return (
-            self.order.clinical_question if self.order else self.study.clinical_question if self.study else ""
-        )
+        """As ordered, and as sent along with an upload, each once."""
+        asked = [self.order.clinical_question if self.order else ""]
+        asked.append(self.study.clinical_question if self.study else "")
+        return "\n".join(dict.fromkeys(text for text in asked if text))
 
 
 @dataclass(frozen=True)

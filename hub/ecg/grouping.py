@@ -1,0 +1,102 @@
+"""Which of the files of one upload belong together: a recording each."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from hub.ecg.errors import HeaderMissing, NameTwice, UnknownFormat
+from hub.ecg.formats.sniff import is_dicom, is_wfdb_header, name_of_unread
+from hub.ecg.formats.wfdb_header import parse_header
+from hub.errors import HubError
+
+_SAMPLE_ENDINGS = (".dat", ".mat")
+_UNTOLD = ("unknown bytes", "WFDB samples in MATLAB 4 form without their header")
+
+
+@dataclass(frozen=True)
+class Group:
+    """The files of one recording.
+
+    Attributes
+    ----------
+    name : str
+        The file that is read first.
+    files : mapping of str to bytes
+        By name without folders.
+    dicom : bool
+        Whether it is a single DICOM object.
+    """
+
+    name: str
+    files: Mapping[str, bytes]
+    dicom: bool = False
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A file that belongs to no recording, and why."""
+
+    name: str
+    error: HubError
+
+
+def group_files(sent: Iterable[tuple[str, bytes]]) -> tuple[list[Group], list[Refusal]]:
+    """Sort the files of an upload into recordings.
+
+    Parameters
+    ----------
+    sent : iterable of (str, bytes)
+        Names as sent and contents. Folders in names do not count.
+
+    Returns
+    -------
+    groups, refusals : tuple
+        A DICOM object is a recording of its own; a WFDB header takes the files that it
+        names, whatever their case. What is missing beside a header shows when it is read.
+    """
+    files, refusals = _by_name(sent)
+    groups = [Group(name, {name: data}, dicom=True) for name, data in files.items() if is_dicom(data)]
+    taken = {group.name for group in groups}
+    by_folded = {name.casefold(): name for name in files}
+    headers = [name for name, data in files.items() if name not in taken and is_wfdb_header(data)]
+    for header in headers:
+        named = [by_folded[n] for n in _companions(files[header]) if n in by_folded]
+        members = {name: files[name] for name in (header, *named)}
+        groups.append(Group(header, members))
+        taken |= members.keys()
+    refusals += [Refusal(name, _unclaimed(name, data)) for name, data in files.items() if name not in taken]
+    return groups, refusals
+
+
+def _by_name(sent: Iterable[tuple[str, bytes]]) -> tuple[dict[str, bytes], list[Refusal]]:
+    files: dict[str, bytes] = {}
+    refusals: list[Refusal] = []
+    for number, (stated, data) in enumerate(sent, start=1):
+        name = bare_name(stated) or f"file-{number}"
+        if files.get(name, data) != data:
+            refusals.append(Refusal(name, NameTwice()))
+        files.setdefault(name, data)
+    for name in {refusal.name for refusal in refusals}:
+        del files[name]
+    return files, refusals
+
+
+def bare_name(stated: str) -> str:
+    """Return a file name without folders and without what cannot be printed, at most 200 characters."""
+    last = stated.replace("\\", "/").rsplit("/", 1)[-1]
+    return "".join(c for c in last if c.isprintable()).strip()[-200:]
+
+
+def _companions(header: bytes) -> Sequence[str]:
+    """Return the data files that a header names, case-folded; none when it cannot be read."""
+    try:
+        signals = parse_header(header).signals
+    except HubError:
+        return []
+    return [bare_name(signal.file_name).casefold() for signal in signals]
+
+
+def _unclaimed(name: str, data: bytes) -> HubError:
+    seen = name_of_unread(data)
+    if seen in _UNTOLD and name.casefold().endswith(_SAMPLE_ENDINGS):
+        return HeaderMissing()
+    return UnknownFormat(seen=seen)

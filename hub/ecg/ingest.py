@@ -1,0 +1,294 @@
+"""From the files of an ECG to a catalogue row: read first, keep second, enter third."""
+
+import hashlib
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+from sqlalchemy.orm import Session
+
+from hub.catalogue import service as catalogue
+from hub.catalogue.keys import recording_key
+from hub.catalogue.models import Study
+from hub.catalogue.service import NewRecording, Origin, Outcome, StoredFile
+from hub.context import Context
+from hub.ecg.errors import SentDifferently, UnknownFormat
+from hub.ecg.grouping import bare_name
+from hub.ecg.measure import measure_heart_rate
+from hub.ecg.read import read_ecg
+from hub.ecg.waveform import Waveform
+from hub.errors import StoreUnavailable
+from hub.patients import service as patients
+from hub.patients.service import Person
+from storage.errors import StorageError
+
+log = structlog.get_logger()
+
+MEASURED_SECONDS = 3600.0
+"""Longer recordings are entered without a heart rate: a sender should not wait for it."""
+
+CLOCK_AHEAD = timedelta(minutes=10)
+CLOCK_BEHIND = timedelta(days=30)
+"""A start further off than this points at a device whose clock is wrong."""
+
+_WHOLE_DATE = re.compile(r"\d{8}")
+_SEX_WORDS = {"m": "M", "male": "M", "男": "M", "f": "F", "female": "F", "女": "F", "o": "O"}
+_UNCOMPARED = {"name_script"}
+
+
+@dataclass(frozen=True)
+class EcgDetails:
+    """What the sender said of a recording; it goes before what the file says, which fills the gaps.
+
+    Attributes
+    ----------
+    patient_name, local_id, sex, birth_date : str
+        As in `hub.patients.service.Person`.
+    accession : str
+        Number of the order that this recording answers.
+    clinical_question : str
+        As typed, the onset of chest pain included.
+    urgency : str
+        ``routine``, ``urgent``, ``critical`` or empty.
+    """
+
+    patient_name: str = ""
+    local_id: str = ""
+    sex: str = ""
+    birth_date: str = ""
+    accession: str = ""
+    clinical_question: str = ""
+    urgency: str = ""
+
+    @property
+    def person(self) -> Person:
+        """The patient as the sender states it."""
+        return Person(self.local_id, self.patient_name, self.sex, self.birth_date)
+
+
+@dataclass(frozen=True)
+class EcgReceipt:
+    """What was received, for the sender to compare with what it meant to send.
+
+    Attributes
+    ----------
+    study_id, study_uid : str
+        Row id and Study Instance UID.
+    outcome : Outcome
+        ``RESENT`` when these bytes were here already: the first receipt, again.
+    heart_rate_bpm : float or None
+        Measured by machine; None where no rate can be given.
+    warnings : tuple of str
+        Codes; texts stand in the catalogue as ``ecg.warning.<code>``.
+    """
+
+    study_id: str
+    study_uid: str
+    outcome: Outcome
+    format: str
+    leads: tuple[str, ...]
+    rate_hz: float
+    n_samples: int
+    heart_rate_bpm: float | None
+    warnings: tuple[str, ...]
+
+
+def receive(
+    context: Context,
+    files: Mapping[str, bytes],
+    origin: Origin,
+    site_code: str,
+    *,
+    details: EcgDetails | None = None,
+) -> EcgReceipt:
+    """Keep one recording that did not come as DICOM. Returns only when bytes and row are durable.
+
+    Parameters
+    ----------
+    files : mapping of str to bytes
+        The recording's files by name.
+    details : EcgDetails, optional
+        What the sender said along with them.
+
+    Raises
+    ------
+    Rejected
+        The files cannot be read as an ECG, or the details cannot be what they claim; nothing is kept.
+    SentDifferently
+        The very same files came before, for another patient, order or urgency; nothing is changed.
+    StoreUnavailable
+        The object store does not answer; the sender should try again.
+    """
+    details = checked(details or EcgDetails())
+    now = context.clock()
+    waveform = read_ecg(files)
+    if waveform.format == "dicom":
+        raise UnknownFormat("a DICOM object is filed as such", seen="DICOM")
+    named = {bare_name(name): data for name, data in files.items()}
+    hashes = {name: hashlib.sha256(data).hexdigest() for name, data in named.items()}
+    digest = digest_of(hashes)
+    new = NewRecording(
+        study_uid=study_uid_of(origin.site_id, digest),
+        digest=digest,
+        format=waveform.format,
+        files=_put(context, site_code, digest, named, hashes),
+        started_at=_zoned(waveform.started_at, context),
+        rate_hz=waveform.rate_hz,
+        n_samples=waveform.n_samples,
+        leads=waveform.leads,
+        warnings=(*waveform.warnings, *_notes(waveform, details, context, now)),
+        accession=details.accession,
+        clinical_question=details.clinical_question,
+        urgency=details.urgency,
+        **_identity(details.person, waveform),
+    )
+    with context.db.transaction() as session:
+        study, outcome = _register(session, new, details, origin, context, now)
+    log.info("recording_received", study_uid=study.study_uid, outcome=str(outcome), files=len(files))
+    return receipt_of(waveform, study.id, study.study_uid, outcome, new.warnings)
+
+
+def receipt_of(
+    waveform: Waveform, study_id: str, study_uid: str, outcome: Outcome, warnings: tuple[str, ...]
+) -> EcgReceipt:
+    """Return the receipt of a recording that was entered."""
+    long = waveform.duration_s > MEASURED_SECONDS
+    rate = None if long else measure_heart_rate(waveform).bpm
+    return EcgReceipt(
+        study_id,
+        study_uid,
+        outcome,
+        waveform.format,
+        waveform.leads,
+        waveform.rate_hz,
+        waveform.n_samples,
+        None if rate is None else round(rate, 1),
+        warnings,
+    )
+
+
+def checked(details: EcgDetails) -> EcgDetails:
+    """Return details without control characters, once they can be what they claim.
+
+    A name may be missing, as in an emergency; sex and birth date must be possible all the same.
+
+    Raises
+    ------
+    Rejected
+        By the names of `hub.patients.service`.
+    """
+    bare = EcgDetails(*(clean(getattr(details, name)) for name in EcgDetails.__dataclass_fields__))
+    person = patients.checked(
+        Person(bare.local_id, bare.patient_name or "-", bare.sex.upper(), bare.birth_date)
+    )
+    return EcgDetails(
+        bare.patient_name,
+        bare.local_id,
+        person.sex,
+        person.birth_date,
+        bare.accession,
+        bare.clinical_question,
+        bare.urgency,
+    )
+
+
+def clean(text: str) -> str:
+    """Return text without what cannot be printed or stored; lines stay apart."""
+    return "".join(c for c in text if c.isprintable() or c == "\n").strip()
+
+
+def digest_of(hashes: Mapping[str, str]) -> str:
+    """Return SHA-256 over names and SHA-256s of a recording's files, whatever order they came in."""
+    lines = "".join(f"{name}\0{sha256}\n" for name, sha256 in sorted(hashes.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def study_uid_of(site_id: str, digest: str) -> str:
+    """Return the Study Instance UID of a recording: the same for the same bytes of the same site.
+
+    A UUID made of a name, below 2.25 (PS3.5 section B.2). Two uploads of the same bytes at once
+    therefore meet in one study.
+    """
+    name = hashlib.sha256(f"{site_id}/{digest}".encode()).digest()
+    return f"2.25.{uuid.UUID(bytes=name[:16], version=5).int}"
+
+
+def _put(
+    context: Context, site_code: str, digest: str, files: Mapping[str, bytes], hashes: Mapping[str, str]
+) -> tuple[StoredFile, ...]:
+    kept = []
+    for number, name in enumerate(sorted(files)):
+        key = recording_key(site_code, digest, number, hashes[name])
+        try:
+            stored = context.store.put(key, files[name])
+        except StorageError as error:
+            log.exception("store_failed", key_prefix="ecg")
+            raise StoreUnavailable from error
+        kept.append(StoredFile(stored.key, stored.size, stored.sha256, name))
+    return tuple(kept)
+
+
+def _register(  # noqa: PLR0917 - what a reception consists of
+    session: Session,
+    new: NewRecording,
+    details: EcgDetails,
+    origin: Origin,
+    context: Context,
+    now: datetime,
+) -> tuple[Study, Outcome]:
+    _, study, outcome = catalogue.register_recording(session, new, origin, settings=context.settings, now=now)
+    if outcome is Outcome.RESENT and _differs(details, study):
+        raise SentDifferently(study_uid=study.study_uid)
+    return study, outcome
+
+
+def _differs(details: EcgDetails, study: Study) -> bool:
+    """Tell whether a sender who repeats a recording says something else of it than the first time."""
+    known = Person(study.local_id, study.patient_name, study.sex, study.birth_date)
+    if set(patients.disagreements(known, details.person)) - _UNCOMPARED:
+        return True
+    return (details.accession or study.accession, details.urgency or study.urgency) != (
+        study.accession,
+        study.urgency,
+    )
+
+
+def _identity(said: Person, waveform: Waveform) -> dict[str, str]:
+    """Return the patient as the sender states it, gaps filled from the file."""
+    file = waveform.patient
+    birth_date = file.birth_date if _WHOLE_DATE.fullmatch(file.birth_date) else ""
+    return {
+        "local_id": said.local_id or clean(file.local_id),
+        "patient_name": said.name or clean(file.name),
+        "sex": said.sex or sex_of(file.sex),
+        "birth_date": said.birth_date or birth_date,
+    }
+
+
+def sex_of(text: str) -> str:
+    """Return M, F, O or empty for a file's own word."""
+    return _SEX_WORDS.get(text.strip().casefold(), "")
+
+
+def _notes(waveform: Waveform, details: EcgDetails, context: Context, now: datetime) -> list[str]:
+    """Return what should be looked at before this recording is believed to be this patient's."""
+    notes = []
+    if {details.sex, sex_of(waveform.patient.sex)} == {"M", "F"}:
+        notes.append("sex_differs")
+    started = _zoned(waveform.started_at, context)
+    if started and not -CLOCK_BEHIND < started - now < CLOCK_AHEAD:
+        notes.append("clock_doubtful")
+    named = _identity(details.person, waveform)
+    if not (named["patient_name"] or named["local_id"] or details.accession):
+        notes.append("patient_unnamed")
+    return notes
+
+
+def _zoned(moment: datetime | None, context: Context) -> datetime | None:
+    """Take a device's own clock to run in the hub's zone, where the file states none."""
+    if moment is None or moment.tzinfo is not None:
+        return moment
+    return moment.replace(tzinfo=context.settings.zone)
