@@ -106,6 +106,21 @@ class CatalogueRepository(Repository):
             .limit(1)
         ).one_or_none()
 
+    def count_objects_since(self, study_id: str, moment: datetime) -> int:
+        """Return how many instances and recordings of a study came after a moment."""
+        instances = (
+            select(func.count())
+            .select_from(Instance)
+            .join(Series, Series.id == Instance.series_id)
+            .where(Series.study_id == study_id, Instance.received_at > moment)
+        )
+        recordings = (
+            select(func.count())
+            .select_from(Recording)
+            .where(Recording.study_id == study_id, Recording.received_at > moment)
+        )
+        return (self.session.scalar(instances) or 0) + (self.session.scalar(recordings) or 0)
+
     def count_series(self, study_id: str) -> int:
         """Return how many series a study has."""
         return (

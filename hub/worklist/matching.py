@@ -43,7 +43,11 @@ def receive(session: Session, study_id: str, *, settings: Settings, now: datetim
     if state in (State.COMPLETE, State.REJECTED) and study.settled_at is None:
         advance(session, exam, Event.RECEIVE, SYSTEM, now)
     elif state not in (State.RECEIVING, State.UNMATCHED, State.COMPLETE, State.REJECTED):
-        exam.late_objects += 1
+        # Counted anew each time: once when the first late object is in and again when the study
+        # is quiet, so that a batch shows as what it is. A notice that was closed in between comes
+        # back, because more may have arrived since.
+        completed = WorklistRepository(session).completed_at(exam.id) or exam.created_at
+        exam.late_objects = CatalogueRepository(session).count_objects_since(study.id, completed)
         live.publish(session, TOPIC, site_id=exam.site_id, exam_id=exam.id, state=str(state))
     return exam
 

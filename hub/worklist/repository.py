@@ -283,6 +283,14 @@ class WorklistRepository(Repository):
             select(ExamStep).where(ExamStep.exam_id == exam_id).order_by(ExamStep.at, ExamStep.id)
         ).all()
 
+    def completed_at(self, exam_id: str) -> datetime | None:
+        """Return when everything was in the last time."""
+        return self.session.scalar(
+            select(func.max(ExamStep.at)).where(
+                ExamStep.exam_id == exam_id, ExamStep.to_state == State.COMPLETE
+            )
+        )
+
     def move(
         self, exam_id: str, expected: State, values: dict[str, Any], *conditions: ColumnElement[bool]
     ) -> bool:

@@ -272,9 +272,10 @@ def test_looking_at_late_objects_is_a_person_s_act(sqlite_world: World):
     exam = world.claimed("writer1")
     with world.context.db.reading() as session:
         study_uid = WorklistRepository(session).row_of(exam).study.study_uid
+    world.clock.advance(minutes=1)
     world.register(study_uid=study_uid)
     world.run_jobs()
-    assert world.exam(exam.id).late_objects == 1
+    assert world.exam(exam.id).late_objects == 2
     with pytest.raises(OutOfScope), world.context.db.transaction() as session:
         reading.saw_late_objects(session, world.actor("cardio1"), exam.id)
     with world.context.db.transaction() as session:

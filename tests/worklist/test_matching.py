@@ -180,11 +180,15 @@ class TestMoreObjects:
                 settings=world.context.settings,
                 now=world.clock(),
             )
+        world.clock.advance(minutes=1)
         world.register(study_uid=uid, instances=1)
         world.run_jobs()
         late = world.exam(exam.id)
         assert (late.state, late.owner_id) == ("claimed", world.user_ids["writer1"])
-        assert late.late_objects >= 1
+        assert late.late_objects == 1
+        world.register(study_uid=uid, instances=2)
+        world.settle()
+        assert world.exam(exam.id).late_objects == 3
 
     def test_sent_again_changes_nothing(self, world: World) -> None:
         ordered = world.order()
