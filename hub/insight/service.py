@@ -31,6 +31,7 @@ VIEW_TAGS = (Tag.STUDY_VIEW, Tag.EXAM_VIEW, Tag.REPORT_VIEW, Tag.REPORT_DOWNLOAD
 LISTED_PATIENTS = 50
 CSV_COLUMNS = (
     "seq",
+    "id",
     "at",
     "tag",
     "actor_kind",
@@ -154,8 +155,8 @@ def _moment(text: str, zone: ZoneInfo) -> datetime | None:
 def as_csv(session: Session, query: Query) -> tuple[bytes, str]:
     """Return matching rows as CSV (RFC 4180, UTF-8), oldest first, and the SHA-256 of the file.
 
-    Every column of the chain is in it, so each row's hash can be computed again from the file;
-    an apostrophe before a leading =, +, - or @ is put there for spreadsheets and is not part of the value.
+    Hashes are in it, so a row can be held against the chain later. An apostrophe before a
+    leading =, +, - or @ is put there for spreadsheets and is not part of the value.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text)

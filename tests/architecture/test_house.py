@@ -27,7 +27,7 @@ SPEAKS_CHINESE = (
     "hub/ecg/",  # what Chinese devices write
     "hub/checks.py",  # characters that the report's font must have
 )
-TEXT = set(".py .ts .html .css .toml .lock .json .md .yml .yaml .po .typ".split()) | {""}
+TEXT = {".py", ".ts", ".html", ".css", ".toml", ".lock", ".json", ".md", ".yml", ".yaml", ".po", ".typ", ""}
 
 
 def long_functions(tree: ast.AST) -> list[str]:
