@@ -37,6 +37,8 @@ ROUTERS = (
     "hub.delivery.pages",
     "hub.delivery.endpoints",
     "hub.dicom.upload_endpoints",
+    "hub.worklist.ecg_intake_endpoints",
+    "hub.worklist.ecg_pages",
 )
 """Every module with a ``router``, in the order in which paths are tried."""
 
