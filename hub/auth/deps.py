@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
+from starlette.concurrency import run_in_threadpool
 
 from hub.auth import service
 from hub.auth.actor import Actor
@@ -16,6 +17,7 @@ from hub.web.deps import get_context
 
 SESSION_COOKIE = "hub_session"
 CSRF_HEADER = "X-CSRF-Token"
+CSRF_FIELD = "csrf_token"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -26,8 +28,9 @@ def guard(*permissions: Permission) -> Any:
     start: `hub.app.create_app` refuses to build an application that has one.
     """
 
-    def check(request: Request) -> Actor:
-        actor = identify(request)
+    async def check(request: Request) -> Actor:
+        token = await _csrf_token(request)
+        actor = await run_in_threadpool(identify, request, token)
         if not any(actor.may(permission) for permission in permissions):
             raise Forbidden
         return actor
@@ -51,7 +54,21 @@ def permissions_of(call: Callable[..., Any] | None) -> tuple[Permission, ...] | 
     return getattr(call, "permissions", None)
 
 
-def identify(request: Request) -> Actor:
+async def _csrf_token(request: Request) -> str:
+    """Return the CSRF token of a change: from the header, else from a plain form's own field.
+
+    The field serves a form that was sent before the page's script had loaded. Multipart
+    bodies are left alone: they can be large, and only scripts send them.
+    """
+    sent = request.headers.get(CSRF_HEADER, "")
+    if sent or request.method in SAFE_METHODS:
+        return sent
+    if not request.headers.get("Content-Type", "").startswith("application/x-www-form-urlencoded"):
+        return ""
+    return str((await request.form()).get(CSRF_FIELD, ""))
+
+
+def identify(request: Request, csrf_token: str) -> Actor:
     """Find out who calls, by bearer token or session cookie.
 
     Raises
@@ -71,10 +88,10 @@ def identify(request: Request) -> Actor:
             raise Unauthenticated
         request.state.actor = actor
         return actor
-    return _identify_browser(request, context, address)
+    return _identify_browser(request, context, address, csrf_token)
 
 
-def _identify_browser(request: Request, context: Context, address: str) -> Actor:
+def _identify_browser(request: Request, context: Context, address: str, csrf_token: str) -> Actor:
     cookie = request.cookies.get(SESSION_COOKIE, "")
     if not cookie:
         raise Unauthenticated
@@ -87,7 +104,7 @@ def _identify_browser(request: Request, context: Context, address: str) -> Actor
     if resolved is None:
         raise Unauthenticated
     if request.method not in SAFE_METHODS:
-        _check_own_click(request, resolved.csrf_token)
+        _check_own_click(request, csrf_token, resolved.csrf_token)
     if resolved.seen_is_old:
         with context.db.transaction() as session:
             service.touch_session(session, cookie, now)
@@ -97,10 +114,9 @@ def _identify_browser(request: Request, context: Context, address: str) -> Actor
     return resolved.actor
 
 
-def _check_own_click(request: Request, expected: str) -> None:
+def _check_own_click(request: Request, sent: str, expected: str) -> None:
     """Refuse a change that another page's form or script could have sent."""
     check_same_origin(request)
-    sent = request.headers.get(CSRF_HEADER, "")
     if not hmac.compare_digest(sent.encode(), expected.encode()):
         raise Forbidden("the form has expired: reload the page and try again")
 
