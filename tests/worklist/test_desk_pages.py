@@ -223,9 +223,7 @@ class TestUnmatched:
         assert answer.status_code == 409
 
     @pytest.mark.parametrize(("login", "status"), [("doctor_dp", 403), ("writer1", 403), ("admin1", 403)])
-    def test_others_do_not_decide(
-        self, unmatched: tuple[World, Exam, Exam], login: str, status: int
-    ) -> None:
+    def test_others_do_not_decide(self, unmatched: tuple[World, Exam, Exam], login: str, status: int) -> None:
         world, _, exam = unmatched
         form = {"belongs": "1", "reason": "x"}
         client = world.client(login)

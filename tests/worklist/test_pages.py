@@ -12,6 +12,8 @@ import pytest
 import uvicorn
 
 from hub.auth.deps import CSRF_HEADER
+from hub.reports import service as reports
+from hub.reports.service import Draft
 from hub.worklist import service
 from hub.worklist.pages import GROUPS
 from hub.worklist.states import State
@@ -61,6 +63,19 @@ class TestList:
         exam = sqlite_world.claimed("writer1")
         assert listed(sqlite_world.client("writer1").get("/worklist?mine=1").text) == [exam.id]
         assert listed(sqlite_world.client("writer2").get("/worklist?mine=1").text) == []
+
+    def test_a_report_returned_to_me_is_mine(self, sqlite_world: World):
+        world = sqlite_world
+        exam = world.claimed("writer1")
+        writer, now = world.actor("writer1"), world.clock()
+        with world.context.db.transaction() as session:
+            reports.save(session, writer, exam.id, Draft("所见", "意见"), revision=None, now=now)
+            reports.submit(session, writer, exam.id, now=now)
+        assert listed(world.client("writer1").get("/worklist?mine=1").text) == []
+        with world.context.db.transaction() as session:
+            reports.send_back(session, world.actor("reviewer1"), exam.id, comment="再看", now=now)
+        assert listed(world.client("writer1").get("/worklist?mine=1").text) == [exam.id]
+        assert listed(world.client("writer2").get("/worklist?mine=1").text) == []
 
     def test_counts_stand_beside_every_group(self, sqlite_world: World):
         sqlite_world.claimed("writer1", local_id="A")
