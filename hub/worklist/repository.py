@@ -98,6 +98,7 @@ class Filter:
     states: frozenset[State] = frozenset()
     text: str = ""
     owner_id: str = ""
+    """Held by this reader, or returned to this writer."""
     unordered: bool = False
     since: datetime | None = None
     """Begun, or changed by objects or a report, at this moment or later."""
@@ -198,7 +199,8 @@ class WorklistRepository(Repository):
         if narrow.states:
             conditions.append(Exam.state.in_([str(state) for state in narrow.states]))
         if narrow.owner_id:
-            conditions.append(Exam.owner_id == narrow.owner_id)
+            returned = and_(Exam.state == State.RETURNED, Exam.writer_id == narrow.owner_id)
+            conditions.append(or_(Exam.owner_id == narrow.owner_id, returned))
         if narrow.unordered:
             conditions.append(Exam.unordered.is_(True))
         if narrow.since:

@@ -101,7 +101,8 @@ class TestReadingPage:
         exam = world.claimed("writer1", name_confidence=0.2)
         with world.context.db.reading() as session:
             uid = CatalogueRepository(session).study(exam.study_id).study_uid
-        world.register(study_uid=uid)
+        world.clock.advance(minutes=1)
+        world.register(study_uid=uid, instances=3)
         world.run_jobs()
         for page in (
             world.client("writer1").get(f"/exams/{exam.id}").text,
@@ -109,7 +110,7 @@ class TestReadingPage:
         ):
             assert "没有申请单" in page
             assert "请与送检机构核对" in page
-            assert "开始诊断后才到达" in page
+            assert "在可诊断之后才到达" in page
 
     def test_an_exam_still_arriving_says_so(self, sqlite_world: World):
         uid = sqlite_world.register()
