@@ -4,13 +4,21 @@ Each field says its unit, its default and what it changes; ``docs/settings.md`` 
 generated from here and a test keeps the two alike.
 """
 
+import math
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 SETTLE_SECONDS: dict[str, float] = {
     "DX": 90,
@@ -52,7 +60,8 @@ DUE_RULES = (
 
 def _bind(value: str) -> str:
     host, _, port = value.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004 - the largest TCP port
+    number = int(port) if port.isascii() and port.isdigit() else 0
+    if not host or not 0 < number <= 65535:  # noqa: PLR2004 - the largest TCP port
         raise ValueError("must read HOST:PORT, for example 127.0.0.1:8080")
     return value
 
@@ -71,6 +80,40 @@ def _ae_title(value: str) -> str:
     return value.strip()
 
 
+def _database_url(value: str) -> str:
+    if value and not value.startswith(("sqlite:///", "postgresql+psycopg://")):
+        raise ValueError("must begin with sqlite:/// or postgresql+psycopg://")
+    return value
+
+
+def _web_address(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        readable = not value or (parts.scheme in {"http", "https"} and bool(parts.hostname))
+    except ValueError:
+        readable = False
+    if not readable or any(character.isspace() for character in value):
+        raise ValueError("must be an address that begins with http:// or https://")
+    return value
+
+
+def _object_store(value: str) -> str:
+    if value.startswith("s3://"):
+        if not value.removeprefix("s3://").strip("/"):
+            raise ValueError("must name the bucket: s3://BUCKET")
+    elif value and not value.startswith(("file:", "memory:")):
+        raise ValueError("must begin with file: or s3://")
+    return value
+
+
+def _settle_seconds(value: dict[str, float]) -> dict[str, float]:
+    if "*" not in value:
+        raise ValueError("needs an entry '*' for modalities not named")
+    if any(not math.isfinite(seconds) or seconds < 0 for seconds in value.values()):
+        raise ValueError("must be seconds from 0 on")
+    return value
+
+
 Bind = Annotated[str, AfterValidator(_bind)]
 
 
@@ -87,9 +130,9 @@ class Settings(BaseSettings):
 
     data_dir: Path = Path("hub-data")
     """Folder for the SQLite database, the file store, keys and logs of an embedded hub."""
-    database_url: str = ""
+    database_url: Annotated[str, AfterValidator(_database_url)] = Field(default="", repr=False)
     """SQLAlchemy URL; empty means SQLite in the data folder. Example: postgresql+psycopg://hub@/hub."""
-    object_store: str = ""
+    object_store: Annotated[str, AfterValidator(_object_store)] = ""
     """``file:/absolute/folder`` or ``s3://bucket``; empty means ``objects`` in the data folder."""
     s3_endpoint: str = ""
     """Host and port of the S3 server, for example s3.lan:9000."""
@@ -102,7 +145,7 @@ class Settings(BaseSettings):
 
     web_bind: Bind = "127.0.0.1:8080"
     """Address and port of the pages and of every HTTP interface."""
-    public_url: str = ""
+    public_url: Annotated[str, AfterValidator(_web_address)] = ""
     """Address under which users reach the hub (QR codes on reports); empty means http://WEB_BIND."""
     web_threads: int = Field(default=40, gt=0)
     """Requests that are worked on at the same time in one web process."""
@@ -125,7 +168,9 @@ class Settings(BaseSettings):
     language: Literal["zh-CN", "en"] = "zh-CN"
     """Language of pages and reports for who has not chosen one."""
 
-    settle_seconds: dict[str, float] = Field(default_factory=lambda: dict(SETTLE_SECONDS))
+    settle_seconds: Annotated[dict[str, float], AfterValidator(_settle_seconds)] = Field(
+        default_factory=lambda: dict(SETTLE_SECONDS)
+    )
     """Quiet seconds per modality after which a study is complete; ``*`` for the rest."""
     due_rules: tuple[DueRule, ...] = DUE_RULES
     """Minutes from complete to signed, by urgency and modality."""
@@ -153,11 +198,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         if self.object_store.startswith("s3://") and not self.s3_endpoint:
-            raise ValueError("object_store is an S3 bucket, so s3_endpoint is needed")
-        if self.object_store and not self.object_store.startswith(("file:", "s3://", "memory:")):
-            raise ValueError("object_store must begin with file: or s3://")
-        if "*" not in self.settle_seconds:
-            raise ValueError("settle_seconds needs an entry '*' for modalities not named")
+            raise ValueError("HUB_OBJECT_STORE is an S3 bucket, so HUB_S3_ENDPOINT is needed")
         return self
 
     @classmethod
@@ -169,9 +210,9 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Environment beats what `load` read from the file: it passes the file as init values."""
-        del settings_cls, dotenv_settings, file_secret_settings
-        return env_settings, init_settings
+        """Take what is passed and nothing else: `load` puts file, environment and command line in order."""
+        del settings_cls, env_settings, dotenv_settings, file_secret_settings
+        return (init_settings,)
 
     @property
     def database(self) -> str:
@@ -215,19 +256,27 @@ def load(file: Path | None = None, **overrides: Any) -> Settings:
             raise ConfigError(f"{path}: {error}") from error
     elif file is not None:
         raise ConfigError(f"{path}: no such file")
+    given = {name: value for name, value in overrides.items() if value is not None}
     try:
-        settings = Settings(**values)
-        if overrides:
-            given = {name: value for name, value in overrides.items() if value is not None}
-            settings = Settings.model_validate({**settings.model_dump(), **given})
+        return Settings(**{**values, **_environment(), **given})
     except ValidationError as error:
-        raise ConfigError("\n".join(_lines(error))) from error
-    return settings
+        raise ConfigError("\n".join(_lines(error))) from None
+
+
+def _environment() -> dict[str, Any]:
+    """Return the settings that the environment names; tables and lists are JSON there."""
+    try:
+        return EnvSettingsSource(Settings)()
+    except SettingsError as error:
+        field = next((name for name in Settings.model_fields if f'"{name}"' in str(error)), "settings")
+        raise ConfigError(f"HUB_{field.upper()}: is not written as JSON") from None
 
 
 def _lines(error: ValidationError) -> list[str]:
     lines = []
     for item in error.errors(include_input=False):
-        name = ".".join(str(part) for part in item["loc"]) or "settings"
-        lines.append(f"HUB_{name.upper()}: {item['msg']}")
+        message = item["msg"].removeprefix("Value error, ")
+        name, *inside = (str(part) for part in item["loc"] or ("",))
+        where = f"HUB_{name.upper()}{''.join(f'[{part}]' for part in inside)}: " if name else ""
+        lines.append(where + message)
     return lines

@@ -184,14 +184,26 @@ class CatalogueRepository(Repository):
             statement = statement.where(Study.site_id.in_(sites))
         return self.session.scalars(statement).all()
 
-    def same_quarantined(self, sha256: str, reason: str) -> Quarantined | None:
-        """Return an open quarantined item that holds the very same single file for the same reason."""
-        for item in self.session.scalars(
-            select(Quarantined).where(Quarantined.resolved_at.is_(None), Quarantined.reason == reason)
-        ):
-            if len(item.files) == 1 and item.files[0]["sha256"] == sha256:
-                return item
-        return None
+    def same_quarantined(self, sha256: str, reason: str, sop_uid: str) -> Quarantined | None:
+        """Return an open quarantined item that holds the very same single file for the same reason.
+
+        Of two callers with the same bytes at once, the second waits for the first one's
+        commit: SQLite has one writer, PostgreSQL takes a lock named by the content.
+        """
+        if self.session.get_bind().dialect.name == "postgresql":
+            content = int.from_bytes(bytes.fromhex(sha256)[:8], "big", signed=True)
+            self.session.execute(select(func.pg_advisory_xact_lock(content)))
+        return self.session.scalars(
+            select(Quarantined)
+            .where(
+                Quarantined.resolved_at.is_(None),
+                Quarantined.reason == reason,
+                Quarantined.sop_uid == sop_uid,
+                func.json_array_length(Quarantined.files) == 1,
+                Quarantined.files[0]["sha256"].as_string() == sha256,
+            )
+            .limit(1)
+        ).first()
 
     def every_file(self) -> Iterator[tuple[str, str, str, int, str]]:
         """Yield (kind, row id, key, size, sha256) of every file that a row points at."""

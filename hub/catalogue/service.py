@@ -15,6 +15,8 @@ from hub.config import Settings
 from hub.db.repository import insert_or_get
 from hub.errors import Conflict, NotFound
 from hub.jobs.queue import enqueue
+from hub.kit.text import UNSURE_BELOW
+from hub.patients.service import Person, disagreements
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,8 @@ class Outcome(StrEnum):
     """The very same data set was here already."""
     CONFLICT = "conflict"
     """Other bytes under a UID that is taken: the first stays, these are quarantined."""
+    OTHER_PATIENT = "other_patient"
+    """The study holds another patient's objects: those stay, this one is quarantined."""
 
 
 def register(  # noqa: PLR0917 - the five things that make a reception
@@ -103,6 +107,9 @@ def register(  # noqa: PLR0917 - the five things that make a reception
     same object arrives several times at once: one row comes of it.
     """
     study, new_study = _study(session, facts, origin, settings, now)
+    if not new_study and other_patient(study, facts):
+        _set_apart(session, "patient_conflict", facts, file, origin, now, study.id)
+        return Outcome.OTHER_PATIENT
     series, new_series = _series(session, study, facts)
     instance, new = insert_or_get(
         session,
@@ -131,24 +138,48 @@ def register(  # noqa: PLR0917 - the five things that make a reception
         _audit(session, Tag.INSTANCE_DUPLICATE, origin, instance.id, sop_uid=facts.sop_uid)
         return Outcome.RESENT
     if not new:
-        quarantine(
-            session,
-            kind="dicom",
-            reason="uid_conflict",
-            files=[file],
-            origin=origin,
-            now=now,
-            study_uid=facts.study_uid,
-            sop_uid=facts.sop_uid,
-            transfer_syntax=facts.transfer_syntax,
-        )
-        _audit(session, Tag.CONFLICT_RAISE, origin, instance.id, sop_uid=facts.sop_uid)
+        _set_apart(session, "uid_conflict", facts, file, origin, now, instance.id)
         return Outcome.CONFLICT
     study.n_instances += 1
     study.n_series += int(new_series)
     _audit(session, Tag.INSTANCE_RECEIVE, origin, instance.id, sop_uid=facts.sop_uid, sha256=dataset_sha256)
     _arrived(session, study, first=new_study, settings=settings, now=now)
     return Outcome.STORED
+
+
+def other_patient(study: Study, facts: InstanceFacts) -> bool:
+    """Tell whether an object names another patient than the study it claims to belong to.
+
+    Another patient number does; so does another name, unless one of the two could not be
+    read for sure or they are in different scripts. What is not stated contradicts nothing.
+    """
+    sure = min(study.name_confidence, facts.name_confidence) >= UNSURE_BELOW
+    known = Person(study.local_id, study.patient_name if sure else "")
+    seen = Person(facts.local_id[:64], facts.patient_name[:200] if sure else "")
+    return not {"id", "name"}.isdisjoint(disagreements(known, seen))
+
+
+def _set_apart(  # noqa: PLR0917 - what a conflict consists of
+    session: Session,
+    reason: str,
+    facts: InstanceFacts,
+    file: StoredFile,
+    origin: Origin,
+    now: datetime,
+    subject_id: str,
+) -> None:
+    quarantine(
+        session,
+        kind="dicom",
+        reason=reason,
+        files=[file],
+        origin=origin,
+        now=now,
+        study_uid=facts.study_uid,
+        sop_uid=facts.sop_uid,
+        transfer_syntax=facts.transfer_syntax,
+    )
+    _audit(session, Tag.CONFLICT_RAISE, origin, subject_id, sop_uid=facts.sop_uid, reason=reason)
 
 
 def _study(
@@ -300,7 +331,7 @@ def _arrived(session: Session, study: Study, *, first: bool, settings: Settings,
     if (first or again) and seconds > 0:
         enqueue(session, "worklist.receive", study_id=study.id)
     if first or again or seconds == 0:
-        enqueue(session, "catalogue.settle", delay_seconds=seconds, study_id=study.id)
+        enqueue(session, "catalogue.settle", delay_seconds=seconds, once_key=study.id, study_id=study.id)
 
 
 def settle_now(session: Session, study_id: str, *, now: datetime) -> None:
@@ -345,7 +376,7 @@ def quarantine(
 ) -> Quarantined:
     """Keep bytes at the desk, with the reason; the same bytes for the same reason are kept once."""
     if len(files) == 1:
-        known = CatalogueRepository(session).same_quarantined(files[0].sha256, reason)
+        known = CatalogueRepository(session).same_quarantined(files[0].sha256, reason, sop_uid[:64])
         if known is not None:
             return known
     item = Quarantined(

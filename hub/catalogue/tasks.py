@@ -17,7 +17,7 @@ def settle_quiet_study(context: Context, *, study_id: str) -> None:
             return
         left = (study.settle_due_at - now).total_seconds()
         if left > 0:
-            enqueue(session, "catalogue.settle", delay_seconds=left, study_id=study_id)
+            enqueue(session, "catalogue.settle", delay_seconds=left, once_key=study.id, study_id=study_id)
         else:
             settle(session, study, reason="quiet", now=now)
 

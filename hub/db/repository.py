@@ -46,5 +46,11 @@ def insert_or_get(
             inspect(model).primary_key[0]
         )
     ).first()
-    row = session.scalars(select(model).filter_by(**identity).with_for_update()).one()
+    row = session.scalars(
+        select(model)
+        .filter_by(**identity)
+        .with_for_update()
+        # A row this session read before it had the lock may have changed meanwhile.
+        .execution_options(populate_existing=True)
+    ).one()
     return row, created is not None

@@ -1,6 +1,7 @@
 """From a received object to a catalogue row: the gate where nothing may be lost or guessed."""
 
 import hashlib
+import unicodedata
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -17,6 +18,7 @@ from hub.dicom.header import InstanceHeader, read_header
 from hub.dicom.part10 import split, wrap
 from hub.dicom.scp import Admission, Caller, Received
 from hub.errors import Conflict, HubError, Rejected, StoreUnavailable
+from hub.kit.uids import parse_uid
 from hub.sites import service as sites
 from hub.sites.service import DeviceKnown, DeviceUnknown
 from storage.errors import StorageError
@@ -51,6 +53,10 @@ class SaidAlong:
 
 class UidTaken(Conflict):
     """An object with this UID and other content is filed already."""
+
+
+class PatientConflict(Conflict):
+    """The study holds objects of another patient; this object is kept at the desk."""
 
 
 def admit(context: Context, caller: Caller) -> Admission:
@@ -175,8 +181,11 @@ def file_upload(
     ------
     Rejected
         It is no DICOM file, or cannot be filed; nothing is kept, the sender is told why.
+    PatientConflict
+        Its study is another patient's; it is kept at the desk.
     """
     meta, offset = split(file)
+    parse_uid(meta.transfer_syntax)
     dataset = memoryview(file)[offset:]
     header = read_header(bytes(dataset), meta.transfer_syntax, sop_class=meta.sop_class)
     if offset == 0:
@@ -187,7 +196,10 @@ def file_upload(
             transfer_syntax=meta.transfer_syntax,
         )
         offset = len(file) - len(dataset)
-    return file_instance(context, file, offset, header, origin, site_code, context.clock(), said)
+    outcome = file_instance(context, file, offset, header, origin, site_code, context.clock(), said)
+    if outcome is Outcome.OTHER_PATIENT:
+        raise PatientConflict
+    return outcome
 
 
 def keep_aside(  # noqa: PLR0917 - what a desk item consists of
@@ -226,7 +238,8 @@ def release_quarantined(  # noqa: PLR0917 - where from, where to, by whom
     Raises
     ------
     Conflict
-        It is not one DICOM file, or its UID is taken by other bytes.
+        It is not one DICOM file, its UID is taken by other bytes, or its study is another
+        patient's. Then the caller's transaction must not be committed.
     Rejected
         It still cannot be filed.
     """
@@ -252,6 +265,8 @@ def release_quarantined(  # noqa: PLR0917 - where from, where to, by whom
     )
     if outcome is Outcome.CONFLICT:
         raise UidTaken
+    if outcome is Outcome.OTHER_PATIENT:
+        raise PatientConflict
 
 
 def _put(context: Context, key: str, file: bytes) -> StoredFile:
@@ -261,6 +276,16 @@ def _put(context: Context, key: str, file: bytes) -> StoredFile:
         log.exception("store_failed", key_prefix=key.split("/", 1)[0])
         raise StoreUnavailable from error
     return StoredFile(stored.key, stored.size, stored.sha256)
+
+
+def _line(text: str) -> str:
+    """Return text as the index can hold it: no control characters, which PostgreSQL refuses in part."""
+    return "".join(character for character in text if unicodedata.category(character) not in {"Cc", "Cs"})
+
+
+def _whole(number: int | None) -> int | None:
+    """Return a number that the index can hold; IS has 12 characters, and they are not always an IS."""
+    return number if number is not None and -(2**31) <= number < 2**31 else None
 
 
 def facts_of(header: InstanceHeader) -> InstanceFacts:
@@ -273,21 +298,21 @@ def facts_of(header: InstanceHeader) -> InstanceFacts:
         sop_uid=header.sop_uid,
         sop_class=header.sop_class,
         transfer_syntax=header.transfer_syntax,
-        local_id=header.patient.local_id,
-        patient_name=name.display,
+        local_id=_line(header.patient.local_id),
+        patient_name=_line(name.display),
         name_charset=name.used,
         name_confidence=name.confidence,
         sex=header.patient.sex,
         birth_date=header.patient.birth_date,
-        accession=header.accession,
-        study_date=header.study_date,
-        study_time=header.study_time,
-        study_description=header.study_description.text,
-        modality=header.modality,
-        body_part=header.body_part,
-        series_number=header.series_number,
-        series_description=header.series_description.text,
-        instance_number=header.instance_number,
+        accession=_line(header.accession),
+        study_date=_line(header.study_date),
+        study_time=_line(header.study_time),
+        study_description=_line(header.study_description.text),
+        modality=_line(header.modality),
+        body_part=_line(header.body_part),
+        series_number=_whole(header.series_number),
+        series_description=_line(header.series_description.text),
+        instance_number=_whole(header.instance_number),
         rows=pixels.rows if pixels else 0,
         columns=pixels.columns if pixels else 0,
         frames=pixels.frames if pixels else 0,
