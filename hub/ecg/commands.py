@@ -2,13 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hub.ecg.limits import MAX_FILE_BYTES
-from hub.ecg.waveform import Waveform
 from hub.errors import HubError
+
+if TYPE_CHECKING:  # numpy would cost every command of the hub half a second
+    from hub.ecg.waveform import Waveform
 
 app = typer.Typer(help="Read, measure and draw ECG files.", no_args_is_help=True)
 
@@ -49,7 +51,7 @@ def draw(
     target.write_text(draw_svg(_read([source]), footer=source.name), encoding="utf-8")
 
 
-def summary(waveform: Waveform) -> dict[str, Any]:
+def summary(waveform: "Waveform") -> dict[str, Any]:
     """Return what a recording is, without its samples, as JSON-ready values."""
     from hub.ecg.measure import measure_heart_rate
 
@@ -93,7 +95,7 @@ def gather(paths: list[Path]) -> dict[str, bytes]:
     return files
 
 
-def _read(paths: list[Path]) -> Waveform:
+def _read(paths: list[Path]) -> "Waveform":
     from hub.ecg.read import read_ecg
 
     try:

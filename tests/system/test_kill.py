@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pydicom
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import select
 
+from hub.catalogue.models import Instance
 from hub.dicom.part10 import split
 from tests.fixtures.database import PostgresServer
 from tests.fixtures.hub_process import ROLES, RunningHub, running_hub
@@ -52,15 +53,16 @@ def test_nothing_answered_is_lost(hub: RunningHub, tmp_path: Path) -> None:
     Each round pushes over several associations while listener, pages and worker are
     killed at random moments; unanswered objects are sent again, as a modality does.
     """
-    hub.cli("site", "add", "DP", "东陂镇分院")
-    hub.cli("device", "add", "DP", "--ae", "DP_CT")
+    hub.register(sites=[("DP", "东陂镇分院")], devices=[("DP", "DP_CT")])
     seed = int(os.environ.get("HUB_KILL_SEED", str(time.time_ns() % 100_000)))
-    dice = random.Random(seed)  # noqa: S311 - chooses moments, not secrets
+    dice = random.Random(seed)
     sent: dict[str, str] = {}
     for round_number in range(ROUNDS):
         folder = tmp_path / f"round{round_number}"
         studies = [
-            make_study(DATA / "CT_small.dcm", folder / str(n), OBJECTS // STUDIES, patient_id=f"K{round_number}-{n}")
+            make_study(
+                DATA / "CT_small.dcm", folder / str(n), OBJECTS // STUDIES, patient_id=f"K{round_number}-{n}"
+            )
             for n in range(STUDIES)
         ]
         for file in (file for study in studies for file in study):
@@ -70,7 +72,7 @@ def test_nothing_answered_is_lost(hub: RunningHub, tmp_path: Path) -> None:
         push_under_fire(hub, studies, dice)
     hub.wait_ready()
     wait_settled(hub, ROUNDS * STUDIES)
-    kept = stored_objects(hub, tmp_path)
+    kept = stored_objects(hub)
     assert kept == sent, f"seed {seed}"
     assert "NOT OK" not in hub.cli("verify", "store")
     assert "NOT OK" not in hub.cli("verify", "audit")
@@ -113,20 +115,17 @@ def wait_settled(hub: RunningHub, studies: int) -> None:
     deadline = time.monotonic() + 90
     states: list[str] = []
     while time.monotonic() < deadline:
-        states = [exam["state"] for exam in hub.exams()]
+        states = [exam.state for exam in hub.exams()]
         if len(states) == studies and set(states) == {"complete"}:
             return
-        time.sleep(1)
+        time.sleep(0.5)
     raise AssertionError(f"{studies} studies, exams in {sorted(states)}")
 
 
-def stored_objects(hub: RunningHub, tmp_path: Path) -> dict[str, str]:
+def stored_objects(hub: RunningHub) -> dict[str, str]:
     """Return SOP Instance UID to data set SHA-256 of every row; a UID twice is a failure."""
-    url = hub.environment.get("HUB_DATABASE_URL") or f"sqlite:///{tmp_path / 'data' / 'hub.db'}"
-    engine = create_engine(url)
-    with engine.connect() as connection:
-        rows = connection.execute(text("SELECT sop_uid, dataset_sha256 FROM instance")).all()
-    engine.dispose()
-    kept = {uid: sha256 for uid, sha256 in rows}
+    with hub.context.db.reading() as session:
+        rows = session.execute(select(Instance.sop_uid, Instance.dataset_sha256)).all()
+    kept = dict(row._tuple() for row in rows)
     assert len(kept) == len(rows), "an object is there twice"
     return kept

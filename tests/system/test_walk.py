@@ -5,12 +5,12 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import pydicom
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from hub.auth.roles import Role
+from hub.worklist.models import Exam
 from tests.fixtures.browser import faults_of, log_in
 from tests.fixtures.hub_process import RunningHub, running_hub
 from tests.fixtures.peers import require_peer
@@ -21,10 +21,10 @@ PASSWORD = "Lianzhou-2026"
 FINDINGS = "双肺纹理清晰，未见实变影；心影不大，双膈光整。"
 IMPRESSION = "心、肺、膈未见明显异常。"
 PEOPLE = (
-    ("doctor", "谢医生", "doctor", "DP"),
-    ("writer", "林书写", "writer", None),
-    ("reviewer", "沈审核", "reviewer", None),
-    ("cardio", "罗心电", "cardiologist", None),
+    ("doctor", "谢医生", Role.DOCTOR, "DP"),
+    ("writer", "林书写", Role.WRITER, None),
+    ("reviewer", "沈审核", Role.REVIEWER, None),
+    ("cardio", "罗心电", Role.CARDIOLOGIST, None),
 )
 
 pytestmark = [pytest.mark.system, pytest.mark.browser, pytest.mark.timeout(240)]
@@ -34,28 +34,28 @@ pytestmark = [pytest.mark.system, pytest.mark.browser, pytest.mark.timeout(240)]
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHub]:
     """A county with one site, one X-ray, one ECG cart and the people of the way."""
     with running_hub(tmp_path_factory.mktemp("walk"), start=False) as running:
-        running.cli("site", "add", "DP", "东陂镇分院")
-        running.cli("device", "add", "DP", "--ae", "DP_DR")
-        running.cli("device", "add", "DP", "--ae", "DP_ECG")
-        for login, name, role, site in PEOPLE:
-            at = ["--site", site] if site else []
-            running.cli(
-                "user", "add", login, "--name", name, "--role", role, *at, "--password-stdin", stdin=PASSWORD
-            )
+        running.register(
+            sites=[("DP", "东陂镇分院")],
+            devices=[("DP", "DP_DR"), ("DP", "DP_ECG")],
+            people=PEOPLE,
+            password=PASSWORD,
+        )
         running.start()
         yield running
 
 
-def states(hub: RunningHub, number: str) -> list[str]:
-    """Return the states of an exam's timeline, in order."""
-    shown: dict[str, Any] = json.loads(hub.cli("report", "show", number, "--json"))
-    return [step["to"] for step in shown["timeline"]]
-
-
-def row_of(hub: RunningHub, **wanted: str) -> dict[str, Any]:
-    """Return the one exam that has these values."""
-    (found,) = [exam for exam in hub.exams() if all(exam[key] == value for key, value in wanted.items())]
+def exam_by(hub: RunningHub, field: str, value: str) -> Exam:
+    """Return the one exam that has this value."""
+    (found,) = [exam for exam in hub.exams() if getattr(exam, field) == value]
     return found
+
+
+def wait_delivered(hub: RunningHub, exam_id: str) -> None:
+    """Wait until the signed report has reached its site."""
+    deadline = time.monotonic() + 10
+    while exam_by(hub, "id", exam_id).state != "delivered":
+        assert time.monotonic() < deadline, exam_by(hub, "id", exam_id).state
+        time.sleep(0.2)
 
 
 def write_report(page: Page) -> None:
@@ -74,7 +74,9 @@ def confirm_as_doctor(page: Page, hub: RunningHub, name: str) -> None:
     expect(page.locator(".patient-header")).to_contain_text("谢医生")
 
 
-def test_a_chest_film_walks_from_order_to_confirmation(hub: RunningHub, browser: Browser, tmp_path: Path) -> None:
+def test_a_chest_film_walks_from_order_to_confirmation(
+    hub: RunningHub, browser: Browser, tmp_path: Path
+) -> None:
     """Oracles: storescu's answers; poppler's pdftotext and pdfsig on the signed report."""
     doctor = log_in(browser, hub.url, "doctor", PASSWORD)
     doctor.fill("#order-form [name=name]", "郑伟")
@@ -86,16 +88,17 @@ def test_a_chest_film_walks_from_order_to_confirmation(hub: RunningHub, browser:
     doctor.check("#order-form [name=urgency][value=urgent]")
     doctor.click("#order-form .form-actions button[type=submit]")
     number = doctor.locator(".order-done .mono.strong").first.inner_text().strip()
-    order = row_of(hub, number=number)
-    assert order["state"] == "ordered"
+    order = exam_by(hub, "number", number)
+    assert order.state == "ordered"
+    local_id = doctor.locator(".order-done .mono.strong").nth(1).inner_text().strip()
 
     writer = log_in(browser, hub.url, "writer", PASSWORD)
-    expect(writer.locator(f"#exam-{order['id']}")).to_have_count(0)
+    expect(writer.locator(f"#exam-{order.id}")).to_have_count(0)
     views = make_study(
         DATA / "dicom" / "dx_image.dcm",
         tmp_path / "views",
         2,
-        patient_id=order["patient_id"],
+        patient_id=local_id,
         name="郑^伟",
         PatientSex="M",
         PatientBirthDate="19880924",
@@ -103,7 +106,7 @@ def test_a_chest_film_walks_from_order_to_confirmation(hub: RunningHub, browser:
     )
     pushed = push(hub.dicom_port, views, calling="DP_DR")
     assert pushed.succeeded == frozenset(views), pushed.output
-    row = writer.locator(f"#exam-{order['id']}")
+    row = writer.locator(f"#exam-{order.id}")
     expect(row).to_contain_text("待诊断", timeout=15_000)  # appears by itself, no reload
     row.locator("a").click()
     writer.locator("form[action$='/claim'] button").click()
@@ -124,13 +127,21 @@ def test_a_chest_film_walks_from_order_to_confirmation(hub: RunningHub, browser:
     reviewer.click("#sign-form button[type=submit]")
     reviewer.wait_for_url("**/reports/**")
 
-    deadline = time.monotonic() + 10
-    while row_of(hub, number=number)["state"] != "delivered" and time.monotonic() < deadline:
-        time.sleep(0.3)
+    wait_delivered(hub, order.id)
     confirm_as_doctor(doctor, hub, "郑伟")
-    way = ["ordered", "receiving", "complete", "claimed", "draft", "submitted", "signed", "delivered", "acked"]
-    assert states(hub, number) == way
-    doctor.goto(f"{hub.url}/site/exams/{order['id']}")
+    way = [
+        "ordered",
+        "receiving",
+        "complete",
+        "claimed",
+        "draft",
+        "submitted",
+        "signed",
+        "delivered",
+        "acked",
+    ]
+    assert hub.timeline(order.id) == way
+    doctor.goto(f"{hub.url}/site/exams/{order.id}")
     for state in ("已开单", "接收中", "待诊断", "已领取", "书写中", "待审核", "已签发", "已送达", "已阅"):
         expect(doctor.locator(".timeline")).to_contain_text(state)
     assert json.loads(hub.cli("verify", "report", number, "--json"))["ok"]
@@ -142,7 +153,9 @@ def check_document(hub: RunningHub, number: str, name: str, tmp_path: Path) -> N
     """Hold the stored PDF against poppler."""
     shown = json.loads(hub.cli("report", "show", number, "--json"))
     pdf = hub.folder / "data" / "objects" / shown["signed"]["pdf_key"]
-    text = subprocess.run([require_peer("pdftotext"), pdf, "-"], capture_output=True, text=True, check=True).stdout
+    text = subprocess.run(
+        [require_peer("pdftotext"), pdf, "-"], capture_output=True, text=True, check=True
+    ).stdout
     assert name in text
     assert IMPRESSION in text.replace("\n", "")
     signature = subprocess.run([require_peer("pdfsig"), pdf], capture_output=True, text=True).stdout
@@ -163,14 +176,12 @@ def test_an_ecg_is_on_an_open_worklist_within_two_seconds_and_walks_to_confirmat
     cardio.wait_for_timeout(1000)  # the page's event stream is open
     source = next((DATA / "ecg").glob("*.dcm"))
     (file,) = make_study(source, tmp_path / "ecg", 1, patient_id="E1", name="昞^刘", PatientSex="F")
-    expected = str(pydicom.dcmread(file).PatientName).replace("^", "")
     pushed = push(hub.dicom_port, [file], calling="DP_ECG")
     assert pushed.succeeded == {file}, pushed.output
     answered = time.monotonic()
     row = cardio.locator("tbody tr", has_text="刘")
     expect(row).to_contain_text("待诊断", timeout=5_000)
     waited = time.monotonic() - answered
-    assert expected, "the device's name is in the file"
     row.locator("a").first.click()
     cardio.locator("form[action$='/claim'] button").click()
     expect(cardio.locator(".ecg-paper svg").first).to_be_visible(timeout=10_000)
@@ -179,13 +190,11 @@ def test_an_ecg_is_on_an_open_worklist_within_two_seconds_and_walks_to_confirmat
     cardio.fill("#sign-form [name=password]", PASSWORD)
     cardio.click("#sign-form button[type=submit]")
     cardio.wait_for_url("**/reports/**")
-    exam = row_of(hub, patient_id="E1")
-    deadline = time.monotonic() + 10
-    while row_of(hub, patient_id="E1")["state"] != "delivered" and time.monotonic() < deadline:
-        time.sleep(0.3)
+    exam = exam_by(hub, "modality", "ECG")
+    wait_delivered(hub, exam.id)
     doctor = log_in(browser, hub.url, "doctor", PASSWORD)
     confirm_as_doctor(doctor, hub, "刘")
-    assert states(hub, exam["number"]) == [
+    assert hub.timeline(exam.id) == [
         "receiving",
         "complete",
         "claimed",
@@ -194,7 +203,7 @@ def test_an_ecg_is_on_an_open_worklist_within_two_seconds_and_walks_to_confirmat
         "delivered",
         "acked",
     ]
-    assert json.loads(hub.cli("verify", "report", exam["number"], "--json"))["ok"]
+    assert json.loads(hub.cli("verify", "report", exam.number, "--json"))["ok"]
     assert [faults_of(page) for page in (cardio, doctor)] == [[], []]
     # A limit of this feature, not a benchmark: the row has to be there while the reader waits.
     assert waited < 2.0
