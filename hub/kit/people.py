@@ -2,11 +2,14 @@
 
 import re
 import unicodedata
-from datetime import date, datetime
+from datetime import datetime
 
 ID_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 ID_CHECK = "10X98765432"
-_ID = re.compile(r"\d{17}[\dX]")
+IDEOGRAPHIC_ZERO = "\u3007"
+IDEOGRAPHIC_PLANES = ("\U00020000", "\U0003ffff")
+"""Planes 2 and 3 hold ideographs only; the newest have no name in Python's tables."""
+_ID = re.compile(r"[0-9]{17}[0-9X]")
 
 
 def valid_id_number(text: str) -> bool:
@@ -41,9 +44,18 @@ def mask_name(name: str) -> str:
 
 
 def comparable_name(name: str) -> str:
-    """Return a name without what typing varies: spaces, carets, dots, case, width."""
+    """Return a name without what typing varies: spaces, carets, dots, case, width.
+
+    Characters of private use or newer than Python's tables stay: rare name characters
+    are among them, and two names that differ in one are two names.
+    """
     folded = unicodedata.normalize("NFKC", name).casefold()
-    return "".join(character for character in folded if character.isalnum())
+    return "".join(
+        character
+        for character in folded
+        if unicodedata.category(character)[0] not in "ZPS"
+        and unicodedata.category(character) not in {"Cc", "Cf"}
+    )
 
 
 def same_script(first: str, second: str) -> bool:
@@ -52,22 +64,11 @@ def same_script(first: str, second: str) -> bool:
 
 
 def has_han(text: str) -> bool:
-    """Tell whether any character is a CJK ideograph."""
-    return any("CJK UNIFIED IDEOGRAPH" in unicodedata.name(character, "") for character in text)
-
-
-def age_on(birth_date: str, day: date) -> tuple[int, str] | None:
-    """Return the age as (number, unit) with unit Y, M or D; None when the birth date is unknown.
-
-    Years from three on, months from two on, days below: as reports state it.
-    """
-    try:
-        born = datetime.strptime(birth_date, "%Y%m%d").date()  # noqa: DTZ007 - a calendar day has no zone
-    except ValueError:
-        return None
-    if born > day:
-        return None
-    months = (day.year - born.year) * 12 + day.month - born.month - (day.day < born.day)
-    if months >= 36:  # noqa: PLR2004 - three years
-        return months // 12, "Y"
-    return (months, "M") if months >= 2 else ((day - born).days, "D")  # noqa: PLR2004 - two months
+    """Tell whether any character is a CJK ideograph, of whichever age."""
+    return any(
+        "CJK UNIFIED IDEOGRAPH" in (name := unicodedata.name(character, ""))
+        or "CJK COMPATIBILITY IDEOGRAPH" in name
+        or character == IDEOGRAPHIC_ZERO
+        or IDEOGRAPHIC_PLANES[0] <= character <= IDEOGRAPHIC_PLANES[1]
+        for character in text
+    )
