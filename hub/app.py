@@ -37,6 +37,8 @@ ROUTERS = (
     "hub.delivery.pages",
     "hub.delivery.endpoints",
     "hub.dicom.upload_endpoints",
+    "hub.dicom.qido",
+    "hub.dicom.wado",
     "hub.worklist.ecg_intake_endpoints",
     "hub.worklist.ecg_pages",
 )

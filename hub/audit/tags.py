@@ -26,6 +26,8 @@ class Tag(StrEnum):
     QUARANTINE_RESOLVE = "catalogue:quarantine:resolve"
     STUDY_SETTLE = "catalogue:study:settle"
     STUDY_VIEW = "catalogue:study:view"
+    STUDY_PREVIEW = "catalogue:study:preview"
+    STUDY_DOWNLOAD = "catalogue:study:download"
     RECORDING_RECEIVE = "ecg:recording:receive"
 
     PATIENT_VIEW = "patients:patient:view"
