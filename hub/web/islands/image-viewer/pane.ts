@@ -79,7 +79,7 @@ export class Pane {
     try {
       await this.viewport.setStack(set.images.map((image) => image.imageId), index);
       if (!this.settled) return this.refresh();
-      this.viewport.resetProperties();
+      this.original();
       this.viewport.resetCamera();
       this.viewport.render();
       tools.utilities.stackPrefetch.enable(this.canvas);
@@ -108,7 +108,7 @@ export class Pane {
 
   setWindow(window: Window | undefined): void {
     if (window) this.viewport.setProperties({ voiRange: rangeOf(window) });
-    else this.viewport.resetProperties();
+    else this.original();
     this.viewport.render();
   }
 
@@ -118,9 +118,21 @@ export class Pane {
   }
 
   reset(): void {
-    this.viewport.resetProperties();
+    this.original();
     this.viewport.resetCamera();
     this.viewport.render();
+  }
+
+  /**
+   * Window and polarity as the object states them. Cornerstone's reset puts back the colours from before it
+   * inverted a MONOCHROME1 picture while it still calls it inverted: such a picture would show as its negative.
+   */
+  private original(): void {
+    this.viewport.resetProperties();
+    const actor = this.viewport.getDefaultActor()?.actor as core.Types.ImageActor | undefined;
+    if (!this.viewport.getProperties().invert || core.getShouldUseCPURendering()) return;
+    const colours = actor?.getProperty().getRGBTransferFunction(0);
+    if (colours) core.utilities.invertRgbTransferFunction(colours);
   }
 
   play(): void {
