@@ -69,7 +69,7 @@ def run_web(settings: Settings) -> None:
         log_level="warning",
         access_log=False,  # paths hold what people look at; the audit trail records it properly
         server_header=False,
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=2,  # open event streams would hold it for ever
     )
     log.info("web_started", address=settings.web_bind)
     uvicorn.Server(config).run()
