@@ -70,7 +70,7 @@ class TestDevices:
         with world.context.db.reading() as session:
             assert isinstance(service.recognise(session, "DR1", "10.1.1.1"), service.DeviceKnown)
 
-    def test_every_offered_charset_can_be_decoded(self, sqlite_world: World) -> None:
+    def test_every_offered_charset_can_be_decoded(self) -> None:
         from hub.kit.text import known_charset
         from hub.sites.pages import CHARSETS
 

@@ -12,9 +12,7 @@ def register(world: World, site: str, ae_title: str, address: str | None = None)
     with world.context.db.transaction() as session:
         row = SiteRepository(session).site(world.site_ids[site])
         assert row is not None
-        return service.add_device(
-            session, row, ae_title, address=address, now=world.clock(), actor=SETUP
-        ).id
+        return service.add_device(session, row, ae_title, address=address, now=world.clock(), actor=SETUP).id
 
 
 def recognise(world: World, ae_title: str, address: str) -> DeviceKnown | DeviceUnknown:
