@@ -40,7 +40,11 @@ def receive(session: Session, study_id: str, *, settings: Settings, now: datetim
     state = State(exam.state)
     if study.settled_at is not None and state is State.RECEIVING:
         return exam
-    if state in (State.COMPLETE, State.REJECTED) and study.settled_at is None:
+    # An ECG settles at once: there the time of arrival tells that something has come since.
+    more = study.settled_at is None or (
+        state is State.REJECTED and study.last_received_at > _last_moved(session, exam)
+    )
+    if more and state in (State.COMPLETE, State.REJECTED):
         advance(session, exam, Event.RECEIVE, SYSTEM, now)
     elif state not in (State.RECEIVING, State.UNMATCHED, State.COMPLETE, State.REJECTED):
         # Counted anew each time: once when the first late object is in and again when the study
@@ -50,6 +54,10 @@ def receive(session: Session, study_id: str, *, settings: Settings, now: datetim
         exam.late_objects = CatalogueRepository(session).count_objects_since(study.id, completed)
         live.publish(session, TOPIC, site_id=exam.site_id, exam_id=exam.id, state=str(state))
     return exam
+
+
+def _last_moved(session: Session, exam: Exam) -> datetime:
+    return WorklistRepository(session).steps(exam.id)[-1].at
 
 
 def _first_objects(session: Session, study: Study, settings: Settings, now: datetime) -> Exam:

@@ -17,6 +17,8 @@ from hub.ecg.ingest import EcgDetails, digest_of, receive, study_uid_of
 from hub.errors import HubError, StoreUnavailable
 from hub.kit.uids import parse_uid
 from hub.patients.service import BadSex
+from hub.worklist import service as worklist
+from hub.worklist.matching import open_exam
 from hub.worklist.models import Exam
 from storage.errors import StoreUnreachable
 from tests.ecg.records import ludb, wfdb_record
@@ -263,6 +265,35 @@ class TestOrders:
         world.run_jobs()
         exam = world.exam_of(receipt.study_uid)
         assert (exam.state, exam.candidate_order_id) == ("unmatched", order.order_id)
+
+
+class TestRetaken:
+    """An ECG has no quiet time, so a study is settled whenever its exam is looked at."""
+
+    def rejected(self, world: World) -> tuple[str, str]:
+        uid = world.register(modality="ECG", instances=1)
+        world.run_jobs()
+        exam = world.exam_of(uid)
+        world.clock.advance(minutes=1)
+        with world.context.db.transaction() as session:
+            worklist.reject(
+                session, world.actor("cardio1"), exam.id, code="lead_off", text="V2 脱落", now=world.clock()
+            )
+        return uid, exam.id
+
+    def test_a_new_object_of_the_study_brings_it_back(self, world: World) -> None:
+        uid, exam_id = self.rejected(world)
+        world.clock.advance(minutes=5)
+        world.register(modality="ECG", instances=1, study_uid=uid)
+        world.run_jobs()
+        assert world.exam(exam_id).state == "complete"
+
+    def test_a_job_that_runs_again_does_not(self, world: World) -> None:
+        _, exam_id = self.rejected(world)
+        exam = world.exam(exam_id)
+        with world.context.db.transaction() as session:
+            open_exam(session, exam.study_id, "quiet", settings=world.context.settings, now=world.clock())
+        assert world.exam(exam_id).state == "rejected"
 
 
 def test_receiving_is_quick(sqlite_world: World) -> None:
