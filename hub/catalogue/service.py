@@ -328,9 +328,11 @@ def _arrived(session: Session, study: Study, *, first: bool, settings: Settings,
     study.last_received_at = now
     study.settle_due_at = now + timedelta(seconds=seconds)
     study.settled_at, study.settle_reason = None, ""
-    if (first or again) and seconds > 0:
+    if seconds == 0:
+        # Nothing to wait for: one hop through the queue less between a chest pain and its reader.
+        settle(session, study, reason="quiet", now=now)
+    elif first or again:
         enqueue(session, "worklist.receive", study_id=study.id)
-    if first or again or seconds == 0:
         enqueue(session, "catalogue.settle", delay_seconds=seconds, once_key=study.id, study_id=study.id)
 
 
