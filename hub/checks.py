@@ -8,6 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from hub.config import Settings
 from hub.context import open_context
 from hub.db.migrate import pending
+from hub.errors import DatabaseUnavailable
 from hub.insight.repository import InsightRepository
 from hub.reports.document import missing_glyphs
 from hub.web.templating import STATIC_DIR
@@ -40,7 +41,7 @@ def _database(settings: Settings) -> str:
         with context.db.reading() as session:
             InsightRepository(session).ping()
         context.db.dispose()
-    except (SQLAlchemyError, OSError) as error:
+    except (SQLAlchemyError, DatabaseUnavailable, OSError) as error:
         return type(error).__name__
     return ""
 

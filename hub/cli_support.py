@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from sqlalchemy.exc import SQLAlchemyError
 from typer.core import TyperGroup
 
 from hub.auth.actor import Actor, PostHeld
@@ -30,6 +31,10 @@ class HubCommand(TyperGroup):
             return super().invoke(ctx)
         except (HubError, StorageError, ConfigError) as error:
             fail(str(error))
+        except SQLAlchemyError as error:
+            # Its text may hold the values of a statement; the driver's class says what to look at.
+            cause = getattr(error, "orig", None) or error
+            fail(f"the database does not answer as it should ({type(cause).__name__}); see HUB_DATABASE_URL")
 
 
 def fail(message: str) -> NoReturn:

@@ -87,9 +87,18 @@ def store(context: typer.Context, as_json: AsJson = False) -> None:
     with open_hub(context) as hub, hub.db.reading() as session:
         rows = check_store(session, hub.store)
         console = Console(stderr=True, quiet=as_json)
-        found = list(track(rows, description="files", console=console, transient=True))
-    faults = [line for line in found if line.fault]
-    orphans = [line for line in found if line.kind == "unreferenced"]
-    problems = [f"{line.fault}: {line.kind} {line.row_id} {line.key}" for line in faults]
-    facts = {"files": len(found) - len(orphans), "faults": len(faults), "unreferenced": len(orphans)}
-    _tell(not faults, facts, problems, as_json)
+        files, faults, unreferenced = 0, [], []
+        for line in track(rows, description="files", console=console, transient=True):
+            if line.kind == "unreferenced":
+                unreferenced.append(line.key)
+                continue
+            files += 1
+            if line.fault:
+                faults.append(f"{line.fault}: {line.kind} {line.row_id} {line.key}")
+    facts: dict[str, Any] = {"files": files, "faults": len(faults), "unreferenced": len(unreferenced)}
+    if as_json:
+        facts["unreferenced_keys"] = unreferenced
+    _tell(not faults, facts, faults, as_json)
+    if not as_json:
+        for key in unreferenced:
+            typer.echo(f"  unreferenced: {key}")

@@ -14,6 +14,7 @@ import structlog
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
+from sqlalchemy.exc import SQLAlchemyError
 
 from hub.auth import service as auth
 from hub.auth.accounts import create_account
@@ -25,6 +26,7 @@ from hub.context import Context, open_context
 from hub.db.migrate import upgrade
 from hub.demo_data import county
 from hub.demo_devices import DeviceFailed, Sending, Township, Wire, send_now_and_again
+from hub.errors import HubError
 from hub.kit import log
 from hub.processes import Supervisor, environment_of, split_bind, until_told
 from hub.sites import service as sites
@@ -84,6 +86,8 @@ def _show(console: Console, settings: Settings, stop: threading.Event) -> None:
     with console.status("county, accounts, signing keys"):
         township = seed(context)
     if not _wait_until_ready(settings, stop):
+        if not stop.is_set():
+            console.print(f"[bold red]The hub did not answer at {settings.base_url}.[/]")
         return
     with _progress(console) as progress:
         first = township.first_day()
@@ -111,7 +115,7 @@ def _progress(console: Console) -> Progress:
 def _try(sending: Sending) -> None:
     try:
         sending.send()
-    except (DeviceFailed, OSError) as error:
+    except (DeviceFailed, HubError, SQLAlchemyError, OSError) as error:
         events.warning("demo_device_failed", site=sending.site, cause=type(error).__name__)
 
 

@@ -12,11 +12,13 @@ from urllib.request import Request, urlopen
 from uuid import uuid4
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from hub.auth.actor import Actor
 from hub.context import Context
 from hub.demo_data import county
 from hub.demo_data.dicom.studies import STUDIES, DemoPatient, DemoStudy, prepare
+from hub.errors import HubError
 from hub.kit.uids import new_uid
 from hub.patients.service import Person
 from hub.worklist import service as worklist
@@ -211,5 +213,5 @@ def send_now_and_again(township: Township, stop: threading.Event, told: Callable
         try:
             sending.send()
             told(sending)
-        except (DeviceFailed, OSError) as error:
+        except (DeviceFailed, HubError, SQLAlchemyError, OSError) as error:
             log.warning("demo_device_failed", site=sending.site, cause=type(error).__name__)

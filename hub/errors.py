@@ -10,7 +10,8 @@
     ├── Conflict                409 / 0x0110   the state of things forbids it just now
     ├── Unsupported             406 / 0x0122   a representation we do not make
     └── Retriable               503 / 0xA700   the same request may succeed later
-        └── StoreUnavailable    503 / 0xA700   the object store does not answer
+        ├── StoreUnavailable    503 / 0xA700   the object store does not answer
+        └── DatabaseUnavailable 503 / 0xA700   the database does not answer
 
 DIMSE statuses: PS3.4 Table B.2-1 (C-STORE) and PS3.7 Annex C. The class docstring
 is the message when none is given. Messages never hold patient data: facts are ids.
@@ -100,3 +101,7 @@ class Retriable(HubError):
 
 class StoreUnavailable(Retriable):
     """The object store does not answer."""
+
+
+class DatabaseUnavailable(Retriable):
+    """The database does not answer."""

@@ -20,6 +20,7 @@ from hub.context import Context, open_context
 from hub.db.migrate import pending
 from hub.dicom import ingest
 from hub.dicom.scp import ListenerSettings, serve
+from hub.errors import HubError
 from hub.jobs.worker import run_worker
 
 log = structlog.get_logger()
@@ -31,14 +32,14 @@ STEADY_SECONDS = 60.0
 STOP_SECONDS = 25.0
 
 
-class NotMigrated(Exception):
+class NotMigrated(HubError):
     """The database is not at this release's schema: run `hub migrate` first."""
 
 
 def ready_context(settings: Settings) -> Context:
     """Open the context of a process that needs a migrated database."""
     if pending(settings.database):
-        raise NotMigrated(NotMigrated.__doc__)
+        raise NotMigrated
     return open_context(settings)
 
 

@@ -5,4 +5,9 @@ import os
 # a text that no catalogue holds fails the test, also in processes that tests start
 os.environ.setdefault("HUB_STRICT_TEXTS", "1")
 
-pytest_plugins = ["tests.fixtures.browser", "tests.fixtures.database", "tests.fixtures.s3", "tests.fixtures.world"]
+pytest_plugins = [
+    "tests.fixtures.browser",
+    "tests.fixtures.database",
+    "tests.fixtures.s3",
+    "tests.fixtures.world",
+]

@@ -26,12 +26,14 @@ class Role(StrEnum):
     """A machine that uploads objects for a site."""
     SITE_SYSTEM = "site-system"
     """A site's own system that fetches its reports."""
+    MONITOR = "monitor"
+    """A monitoring system that reads counts (Prometheus)."""
 
 
 SITE_ROLES = frozenset({Role.TECHNICIAN, Role.DOCTOR, Role.SENDER, Role.SITE_SYSTEM})
 """Roles that make no sense without a site; all others belong to the centre unless bound to one."""
 
-MACHINE_ROLES = frozenset({Role.SENDER, Role.SITE_SYSTEM})
+MACHINE_ROLES = frozenset({Role.SENDER, Role.SITE_SYSTEM, Role.MONITOR})
 """Roles that only tokens hold."""
 
 
@@ -62,10 +64,12 @@ class Permission(StrEnum):
     ADMINISTER = "administer"
     JOBS_VIEW = "jobs.view"
     AUDIT_VIEW = "audit.view"
+    METRICS_VIEW = "metrics.view"
 
 
 _P = Permission
-_READER = {_P.WORKLIST_VIEW, _P.EXAM_VIEW, _P.IMAGES_VIEW, _P.REPORT_VIEW, _P.EXAM_REJECT}
+_WATCHER = {_P.WORKLIST_VIEW, _P.EXAM_VIEW, _P.IMAGES_VIEW, _P.REPORT_VIEW}
+_READER = _WATCHER | {_P.EXAM_REJECT}
 
 GRANTS: dict[Role, frozenset[Permission]] = {
     Role.TECHNICIAN: frozenset(
@@ -79,11 +83,12 @@ GRANTS: dict[Role, frozenset[Permission]] = {
     Role.WRITER: frozenset(_READER | {_P.EXAM_CLAIM, _P.REPORT_WRITE}),
     Role.REVIEWER: frozenset(_READER | {_P.REPORT_REVIEW}),
     Role.CARDIOLOGIST: frozenset(_READER | {_P.EXAM_CLAIM, _P.REPORT_WRITE, _P.REPORT_SIGN_ALONE}),
-    Role.DIRECTOR: frozenset(_READER | {_P.EXAM_RELEASE, _P.EXAM_CANCEL}),
-    Role.ADMIN: frozenset({_P.ADMINISTER, _P.JOBS_VIEW, _P.DESK_QUARANTINE}),
+    Role.DIRECTOR: frozenset(_WATCHER | {_P.EXAM_RELEASE, _P.EXAM_CANCEL}),
+    Role.ADMIN: frozenset({_P.ADMINISTER, _P.JOBS_VIEW, _P.DESK_QUARANTINE, _P.METRICS_VIEW}),
     Role.AUDITOR: frozenset({_P.AUDIT_VIEW}),
     Role.SENDER: frozenset({_P.UPLOAD}),
     Role.SITE_SYSTEM: frozenset({_P.REPORT_PULL}),
+    Role.MONITOR: frozenset({_P.METRICS_VIEW}),
 }
 """What each role may do. A permission that a role lacks here is refused everywhere."""
 

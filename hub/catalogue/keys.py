@@ -29,7 +29,3 @@ def quarantine_key(received_at: datetime, sha256: str) -> str:
 def report_key(exam_number: str, version: int, sha256: str) -> str:
     """Return the key of a signed report document."""
     return f"reports/{exam_number}/{version:03d}-{sha256[:HASH_LENGTH]}.pdf"
-
-
-PREFIXES = ("dicom/", "ecg/", "quarantine/", "reports/")
-"""Everything the hub keeps lies under one of these."""

@@ -4,12 +4,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import ClassVar
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, exc
 from sqlalchemy.orm import Session
 
 from hub.db.engine import READ_ONLY, make_engine
+from hub.errors import DatabaseUnavailable
 
 BeforeCommit = Callable[[Session], None]
+AWAY = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError)
+"""What SQLAlchemy raises when the database does not answer, or not in time."""
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Turn a database that is away into the hub's own error: the sender is told to try again."""
+    try:
+        yield
+    except AWAY as error:
+        raise DatabaseUnavailable from error
 
 
 class Database:
@@ -31,7 +43,7 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """Yield a session whose changes are committed at the end, or rolled back on any exception."""
-        with Session(self.engine, expire_on_commit=False) as session:
+        with _answering(), Session(self.engine, expire_on_commit=False) as session:
             try:
                 yield session
                 session.flush()
@@ -49,7 +61,7 @@ class Database:
         if self.engine.dialect.name == "postgresql":
             # READ COMMITTED, the default there, would show each statement another state.
             options |= {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-        with self.engine.connect().execution_options(**options) as connection:
+        with _answering(), self.engine.connect().execution_options(**options) as connection:
             with Session(connection, expire_on_commit=False, autoflush=False) as session:
                 yield session
             connection.rollback()

@@ -1,6 +1,7 @@
 """Handing out signed documents: only the bytes that were signed, and each time with a trace."""
 
 import hashlib
+from dataclasses import dataclass
 
 import structlog
 
@@ -19,8 +20,17 @@ class DocumentDamaged(HubError):
     """The stored document is not the one that was signed; it is not handed out."""
 
 
-def hand_out(context: Context, actor: Actor, report_id: str) -> tuple[SignedReport, bytes]:
-    """Return a signed document and its bytes, keeping who got it.
+@dataclass(frozen=True)
+class Document:
+    """A signed document as it is handed out."""
+
+    signed: SignedReport
+    file_name: str
+    content: bytes
+
+
+def hand_out(context: Context, actor: Actor, report_id: str) -> Document:
+    """Return a signed document with its bytes, keeping who got it.
 
     The object store is read outside any transaction. What is handed out was signed: bytes
     whose SHA-256 differs from the row's never leave.
@@ -38,7 +48,7 @@ def hand_out(context: Context, actor: Actor, report_id: str) -> tuple[SignedRepo
         found = ReportRepository(session).readable_signed(actor, report_id)
     if found is None:
         raise NotFound("no such report")
-    signed = found[0]
+    signed, exam = found
     try:
         content = _intact(context, signed)
     except HubError as error:
@@ -47,7 +57,7 @@ def hand_out(context: Context, actor: Actor, report_id: str) -> tuple[SignedRepo
         raise
     with context.db.transaction() as session:
         service.opened(session, actor, signed, now=context.clock(), download=True)
-    return signed, content
+    return Document(signed, f"{exam.number}-{signed.version}.pdf", content)
 
 
 def _intact(context: Context, signed: SignedReport) -> bytes:

@@ -80,13 +80,13 @@ def fetch_pdf(report_id: str, actor: Reader, context: ContextDep) -> Response:
     """Return the signed document, byte for byte as it was signed."""
     with context.db.reading() as session:
         signed_id = _delivered(session, actor, report_id).signed.id
-    signed, content = hand_out(context, actor, signed_id)
+    document = hand_out(context, actor, signed_id)
     return Response(
-        content,
+        document.content,
         media_type="application/pdf",
         headers={
-            "Content-Disposition": f'attachment; filename="{signed.id}.pdf"',
-            "X-Content-SHA256": signed.pdf_sha256,
+            "Content-Disposition": f'attachment; filename="{document.file_name}"',
+            "X-Content-SHA256": document.signed.pdf_sha256,
         },
     )
 

@@ -129,14 +129,18 @@ def acknowledge(
 
 @router.get("/reports/{report_id}/pdf")
 def report_pdf(
-    report_id: str, context: ContextDep, actor: Annotated[Actor, guard(Permission.REPORT_VIEW)]
+    report_id: str,
+    context: ContextDep,
+    actor: Annotated[Actor, guard(Permission.REPORT_VIEW)],
+    download: bool = False,
 ) -> Response:
-    """Show a signed document, byte for byte as it was signed."""
-    signed, content = hand_out(context, actor, report_id)
+    """Show a signed document, or save it: byte for byte as it was signed."""
+    document = hand_out(context, actor, report_id)
+    kind = "attachment" if download else "inline"
     return Response(
-        content,
+        document.content,
         media_type="application/pdf",
-        headers={"Content-Disposition": f'inline; filename="{signed.id}.pdf"'},
+        headers={"Content-Disposition": f'{kind}; filename="{document.file_name}"'},
     )
 
 

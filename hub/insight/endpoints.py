@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from hub.auth.actor import Actor
 from hub.auth.deps import guard, public
 from hub.auth.roles import Permission
+from hub.errors import DatabaseUnavailable
 from hub.insight.repository import InsightRepository
 from hub.jobs import board
 from hub.web.deps import ContextDep, ReadingDep
@@ -31,7 +32,7 @@ def readyz(context: ContextDep) -> Response:
     try:
         with context.db.reading() as session:
             InsightRepository(session).ping()
-    except SQLAlchemyError:
+    except (SQLAlchemyError, DatabaseUnavailable):
         problems.append("database")
     try:
         next(iter(context.store.list("readiness/")), None)
@@ -48,7 +49,7 @@ def openapi(request: Request) -> JSONResponse:
 
 
 @router.get("/metrics")
-def metrics(session: ReadingDep, _actor: Annotated[Actor, guard(Permission.JOBS_VIEW)]) -> Response:
+def metrics(session: ReadingDep, _actor: Annotated[Actor, guard(Permission.METRICS_VIEW)]) -> Response:
     """Give counts in Prometheus' text format; no label ever holds a person."""
     registry = CollectorRegistry()
     repository = InsightRepository(session)

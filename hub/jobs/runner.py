@@ -7,9 +7,10 @@ from functools import partial
 from typing import Any
 
 import structlog
-from sqlalchemy import exc
 
 from hub.context import Context
+from hub.db.session import AWAY
+from hub.errors import DatabaseUnavailable
 from hub.jobs import repository
 from hub.jobs.registry import REGISTRY, Job, RetryPolicy
 from hub.kit.clock import utcnow
@@ -17,7 +18,7 @@ from storage.errors import StorageError
 
 log = structlog.get_logger()
 
-DATABASE_AWAY = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError)
+DATABASE_AWAY = (*AWAY, DatabaseUnavailable)
 """A database that does not answer, a deadlock, a lost connection: tried again whatever the policy."""
 OUR_WORDS = ("hub.", "storage.")
 """Modules whose error messages are known to hold no patient data; of others the class alone is kept."""

@@ -17,6 +17,7 @@ from hub.web import i18n
 from hub.worklist.repository import ExamRow
 
 DATE_LENGTH, TIME_LENGTH = 8, 4
+HASH_MARK = "SHA-256:"
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,16 @@ def canonical(session: Session, row: ExamRow, report: Report, version: int, sign
 def digest(content: str) -> str:
     """Return the SHA-256 of canonical content."""
     return hashlib.sha256(content.encode()).hexdigest()
+
+
+def bound(reason: str, content: str) -> str:
+    """Return the reason stated in the signature with the content's hash: the signature covers both."""
+    return f"{reason} {HASH_MARK}{digest(content)}"
+
+
+def bound_hash(reason: str) -> str:
+    """Return the hash that `bound` put into a reason, empty when there is none."""
+    return reason.rpartition(HASH_MARK)[2] if HASH_MARK in reason else ""
 
 
 def _utc(moment: datetime | None) -> str:

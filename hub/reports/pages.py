@@ -13,7 +13,7 @@ from hub.auth.actor import Actor
 from hub.auth.deps import guard
 from hub.auth.roles import Permission
 from hub.context import Context
-from hub.errors import HubError, NotFound, StoreUnavailable
+from hub.errors import HubError, NotFound
 from hub.reports import service, signing
 from hub.reports.models import KeyImage, Report, ReportVersion, SignedReport
 from hub.reports.repository import ReportRepository
@@ -31,7 +31,6 @@ from hub.worklist.repository import ExamRow, WorklistRepository
 from hub.worklist.service import REJECT_CODES
 from hub.worklist.states import LEASED_STATES, SIGNED_STATES, State
 from hub.worklist.timeline import timeline
-from storage.errors import ObjectNotFound, StorageError
 
 router = APIRouter(include_in_schema=False)
 
@@ -339,23 +338,3 @@ def report(
         timeline=timeline(translator_of(request), WorklistRepository(session).steps(exam.id)),
     )
     return render(request, "reports/report.html", page)
-
-
-@router.get("/reports/{report_id}/report.pdf")
-def document(
-    context: ContextDep, session: SessionDep, report_id: str, actor: ReportReader, download: bool = False
-) -> Response:
-    """Hand out the signed document as it lies in the store."""
-    signed, exam = _signed(session, actor, report_id)
-    try:
-        pdf = context.store.get(signed.pdf_key)
-    except ObjectNotFound as error:
-        raise NotFound("the document is not in the store") from error
-    except StorageError as error:
-        raise StoreUnavailable from error
-    tag = Tag.REPORT_DOWNLOAD if download else Tag.REPORT_VIEW
-    service.audit_report(session, tag, actor, exam, signed.report_id)
-    kind = "attachment" if download else "inline"
-    name = f"{exam.number}-{signed.version}.pdf"
-    headers: dict[str, Any] = {"Content-Disposition": f'{kind}; filename="{name}"'}
-    return Response(pdf, media_type="application/pdf", headers=headers)

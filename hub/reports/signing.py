@@ -198,7 +198,7 @@ def seal(context: Context, gathered: Gathered, password: str) -> Sealed:
         pdf,
         gathered.credential,
         password,
-        reason=t("document.signature.reason", number=gathered.number),
+        reason=words.bound(t("document.signature.reason", number=gathered.number), gathered.canonical),
         location=context.settings.centre_name,
         signed_at=signed_at,
     )
@@ -230,7 +230,9 @@ def enter(session: Session, actor: Actor, gathered: Gathered, sealed: Sealed, no
         raise service.StaleDraft
     if report.writer_id is None:
         raise Rejected("the report has no writer")
-    service.add_version(session, report, "sign", actor.id, actor.name, now)
+    version = service.add_version(session, report, "sign", actor.id, actor.name, now)
+    if version.number != gathered.version:
+        raise service.StaleDraft
     signed = SignedReport(
         report_id=report.id,
         exam_id=exam.id,

@@ -6,7 +6,6 @@ from itertools import chain
 
 from sqlalchemy.orm import Session
 
-from hub.catalogue.keys import PREFIXES
 from hub.catalogue.repository import CatalogueRepository
 from hub.reports.repository import ReportRepository
 from storage.base import ObjectStore, sha256_of
@@ -21,7 +20,8 @@ class Checked:
     ----------
     kind : str
         ``instance``, ``recording``, ``quarantined``, ``report``, or ``unreferenced`` for a
-        file that no row points at: left over when a process died between the two, harmless.
+        file that no row points at: left over when a process died between the two, or put
+        there by hand; harmless, and nothing of it is ever shown.
     fault : str
         Empty, ``missing``, ``altered`` or ``unreadable``.
     """
@@ -39,10 +39,9 @@ def check_store(session: Session, store: ObjectStore) -> Iterator[Checked]:
     for kind, row_id, key, size, sha256 in rows:
         known.add(key)
         yield Checked(kind, row_id, key, _fault(store, key, size, sha256))
-    for prefix in PREFIXES:
-        for found in store.list(prefix):
-            if found.key not in known:
-                yield Checked("unreferenced", "", found.key, "")
+    for found in store.list(""):
+        if found.key not in known:
+            yield Checked("unreferenced", "", found.key, "")
 
 
 def _fault(store: ObjectStore, key: str, size: int, sha256: str) -> str:

@@ -1,6 +1,7 @@
 """Is a signed report still what was signed? Each truth for itself, each fault by name."""
 
 import hashlib
+import io
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from sqlalchemy.orm import Session
 from hub.auth import signing_keys
 from hub.auth.repository import AuthRepository
 from hub.catalogue.repository import CatalogueRepository
-from hub.reports.content import digest
+from hub.reports.content import bound_hash, digest
 from hub.reports.models import SignedReport
 from hub.reports.repository import ReportRepository
 from hub.reports.sign import SignatureStatus, verify_pdf
@@ -29,8 +30,11 @@ class Verdict:
     ----------
     problems : tuple of str
         Empty when all is well. ``document_missing``, ``document_altered``,
-        ``content_altered``, ``version_altered``, ``signer_differs``, ``object_missing:UID``,
-        ``object_altered:UID``, ``objects_differ``, or a code of `hub.reports.sign.PROBLEMS`.
+        ``content_altered``, ``content_not_signed`` (the rows agree with each other, but not
+        with the hash that the document's signature covers), ``version_altered``,
+        ``signer_differs``, ``object_missing:UID``, ``object_altered:UID``,
+        ``object_unreadable:UID``, ``objects_differ:UID``, ``objects_differ``, or a code of
+        `hub.reports.sign.PROBLEMS`.
     signature : SignatureStatus or None
         What the document's own signature says; None when there is no document.
     """
@@ -53,8 +57,8 @@ def verify(session: Session, store: ObjectStore, signed: SignedReport, *, deep: 
         Also read the objects' bytes again; without it only the rows are compared.
     """
     problems: list[str] = []
-    status = _document(session, store, signed, problems)
-    content = _content(session, signed, problems)
+    status, document_hash = _document(session, store, signed, problems)
+    content = _content(session, signed, document_hash, problems)
     if content is not None:
         problems += _objects(session, store, signed, content["objects"], deep=deep)
     return Verdict(tuple(problems), status)
@@ -62,12 +66,13 @@ def verify(session: Session, store: ObjectStore, signed: SignedReport, *, deep: 
 
 def _document(
     session: Session, store: ObjectStore, signed: SignedReport, problems: list[str]
-) -> SignatureStatus | None:
+) -> tuple[SignatureStatus | None, str | None]:
+    """Look at the document; return its signature and the content's hash that the signature states."""
     try:
         pdf = store.get(signed.pdf_key)
     except ObjectNotFound:
         problems.append("document_missing")
-        return None
+        return None, None
     if hashlib.sha256(pdf).hexdigest() != signed.pdf_sha256:
         problems.append("document_altered")
     status = verify_pdf(pdf, signing_keys.trust_roots(session))
@@ -77,26 +82,42 @@ def _document(
         status.signer_serial != signed.signer_serial or key is None or key.user_id != signed.signer_id
     ):
         problems.append("signer_differs")
-    return status
+    return status, _stated_hash(pdf) if status.intact and status.valid else None
 
 
-def _content(session: Session, signed: SignedReport, problems: list[str]) -> dict[str, Any] | None:
-    """Compare the canonical content with its hash and with the version's row."""
-    if digest(signed.content) != signed.content_sha256:
+def _stated_hash(pdf: bytes) -> str:
+    from pyhanko.pdf_utils.reader import PdfFileReader
+
+    signature = PdfFileReader(io.BytesIO(pdf)).embedded_regular_signatures[-1]
+    return bound_hash(str(signature.sig_object.get("/Reason", "")))
+
+
+def _content(
+    session: Session, signed: SignedReport, document_hash: str | None, problems: list[str]
+) -> dict[str, Any] | None:
+    """Compare the canonical content with its hashes and with the rows."""
+    found = digest(signed.content)
+    if found != signed.content_sha256:
         problems.append("content_altered")
+    elif document_hash is not None and document_hash != found:
+        problems.append("content_not_signed")
     try:
         content: dict[str, Any] = json.loads(signed.content)
         stated = content["report"]
-        text = (stated["findings"], stated["impression"], stated["version"])
+        text = (stated["findings"], stated["impression"], stated["positive"], stated["version"])
         signer_at = datetime.fromisoformat(stated["signer"][2])
+        people = (*stated["signer"][:2], stated["signer_serial"], stated["writer"][0])
         _ = content["objects"]
     except (ValueError, KeyError, TypeError, IndexError):
         if "content_altered" not in problems:
             problems.append("content_altered")
         return None
     version = ReportRepository(session).version(signed.report_id, signed.version)
-    if version is None or (version.findings, version.impression, version.number) != text:
+    if version is None or (version.findings, version.impression, version.positive, version.number) != text:
         problems.append("version_altered")
+    recorded = (signed.signer_id, signed.signer_name, signed.signer_serial, signed.writer_id)
+    if people != recorded and "signer_differs" not in problems:
+        problems.append("signer_differs")
     if signer_at != signed.signed_at.astimezone(UTC).replace(microsecond=0):
         problems.append("content_altered")
     return content

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -153,7 +154,7 @@ def sheet_of(
 
 def last_start(waveform: Waveform) -> float:
     """Return where the last sheet of a recording begins, in seconds."""
-    return max(0.0, (np.ceil(waveform.duration_s / SHEET_SECONDS - _EXACT) - 1) * SHEET_SECONDS)
+    return max(0.0, (math.ceil(waveform.duration_s / SHEET_SECONDS - _EXACT) - 1) * SHEET_SECONDS)
 
 
 def draw(  # noqa: PLR0917 - the sheet, whose it is and what it shows

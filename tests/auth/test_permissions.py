@@ -32,11 +32,11 @@ PERSONS = {
     "A": "admin1",
     "U": "auditor1",
 }
-MACHINES = {"S": Role.SENDER, "P": Role.SITE_SYSTEM}
+MACHINES = {"S": Role.SENDER, "P": Role.SITE_SYSTEM, "M": Role.MONITOR}
 NOBODY = "-"
 CALLERS = (*PERSONS, *MACHINES, NOBODY)
 ALL = "TDWRCXAU"
-PUBLIC = "TDWRCXAUSP-"
+PUBLIC = "TDWRCXAUSPM-"
 SITE, READERS, SEEING = "TD", "WRCX", "TDWRCX"
 IMAGES = SEEING
 
@@ -45,7 +45,7 @@ TABLE: dict[str, str] = {
     "GET /healthz": PUBLIC,
     "GET /readyz": PUBLIC,
     "GET /api/openapi.json": PUBLIC,
-    "GET /metrics": "A",
+    "GET /metrics": "AM",
     "GET /login": PUBLIC,
     "POST /login": PUBLIC,
     "POST /logout": ALL,
@@ -59,7 +59,7 @@ TABLE: dict[str, str] = {
     "POST /exams/{exam_id}/claim": "WC",
     "POST /exams/{exam_id}/lease": "WC",
     "POST /exams/{exam_id}/release": "WCX",
-    "POST /exams/{exam_id}/reject": READERS,
+    "POST /exams/{exam_id}/reject": "WRC",
     "POST /exams/{exam_id}/late-objects": "WRC",
     "GET /exams/{exam_id}": SEEING,
     "GET /exams/{exam_id}/banners": READERS,
@@ -75,7 +75,6 @@ TABLE: dict[str, str] = {
     "POST /reviews/{exam_id}/return": "RC",
     # reports
     "GET /reports/{report_id}": SEEING,
-    "GET /reports/{report_id}/report.pdf": SEEING,
     "GET /reports/{report_id}/pdf": SEEING,
     "GET /inbox": SITE,
     "GET /inbox/rows": SITE,

@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -10,6 +11,7 @@ from sqlalchemy.exc import DBAPIError, StatementError
 
 from hub.db.base import UtcDateTime
 from hub.db.session import Database
+from hub.errors import DatabaseUnavailable
 
 TABLE = sa.Table(
     "test_row",
@@ -110,3 +112,16 @@ def test_sqlite_survives_a_power_cut(sqlite_database: Database) -> None:
         assert session.scalar(sa.text("PRAGMA journal_mode")) == "wal"
         assert session.scalar(sa.text("PRAGMA synchronous")) == 2
         assert session.scalar(sa.text("PRAGMA foreign_keys")) == 1
+
+
+class TestDatabaseAway:
+    def test_a_transaction_tells_the_caller_to_try_again(self, tmp_path: Path) -> None:
+        """A folder where the file should be: SQLite cannot open it, as when a disk is gone."""
+        (tmp_path / "hub.db").mkdir()
+        gone = Database(f"sqlite:///{tmp_path / 'hub.db'}")
+        with pytest.raises(DatabaseUnavailable) as caught, gone.transaction() as session:
+            session.execute(sa.text("SELECT 1"))
+        assert (caught.value.http_status, caught.value.dimse_status) == (503, 0xA700)
+        with pytest.raises(DatabaseUnavailable), gone.reading() as session:
+            session.execute(sa.text("SELECT 1"))
+        gone.dispose()

@@ -280,11 +280,11 @@ class TestReview:
 class TestReport:
     def test_shows_verdict_people_and_way(self, sqlite_world: World, signed: Exam):
         page = sqlite_world.client("director1").get(f"/reports/{signed.id}").text
-        for part in ("核验通过", "沈审核", "林书一", "右下肺炎。", "report.pdf", "待审核"):
+        for part in ("核验通过", "沈审核", "林书一", "右下肺炎。", "/pdf", "待审核"):
             assert part in page
 
     def test_the_document_is_the_signed_one(self, sqlite_world: World, signed: Exam):
-        answer = sqlite_world.client("doctor_dp").get(f"/reports/{signed.id}/report.pdf?download=true")
+        answer = sqlite_world.client("doctor_dp").get(f"/reports/{signed.id}/pdf?download=true")
         assert answer.headers["content-type"] == "application/pdf"
         assert answer.headers["content-disposition"] == f'attachment; filename="{signed.number}-2.pdf"'
         with sqlite_world.context.db.reading() as session:
@@ -309,12 +309,14 @@ class TestReport:
         sqlite_world.context.store.delete(key)
         client = sqlite_world.client("doctor_dp")
         assert "签名文件不在存储中" in client.get(f"/reports/{signed.id}").text
-        assert client.get(f"/reports/{signed.id}/report.pdf").status_code == 404
+        answer = client.get(f"/reports/{signed.id}/pdf", headers={"Accept": "application/json"})
+        assert answer.status_code == 500
+        assert answer.json()["code"] == "DocumentDamaged"
 
     def test_reading_and_fetching_are_on_record(self, sqlite_world: World, signed: Exam):
         client = sqlite_world.client("doctor_dp")
         client.get(f"/reports/{signed.id}")
-        client.get(f"/reports/{signed.id}/report.pdf?download=true")
+        client.get(f"/reports/{signed.id}/pdf?download=true")
         with sqlite_world.context.db.reading() as session:
             tags = session.scalars(
                 select(AuditEvent.tag).where(AuditEvent.actor_id == sqlite_world.user_ids["doctor_dp"])
@@ -348,13 +350,13 @@ class TestWhoMay:
 
     def test_another_site_s_people_find_nothing(self, sqlite_world: World, signed: Exam):
         client = sqlite_world.client("doctor_lp")
-        for path in (f"/exams/{signed.id}", f"/reports/{signed.id}", f"/reports/{signed.id}/report.pdf"):
+        for path in (f"/exams/{signed.id}", f"/reports/{signed.id}", f"/reports/{signed.id}/pdf"):
             assert client.get(path).status_code == 404, path
 
     @pytest.mark.parametrize("login", ["admin1", "auditor1"])
     def test_administrators_and_auditors_read_no_report(self, sqlite_world: World, signed: Exam, login: str):
         client = sqlite_world.client(login)
-        for path in (f"/exams/{signed.id}", f"/reports/{signed.id}", f"/reports/{signed.id}/report.pdf"):
+        for path in (f"/exams/{signed.id}", f"/reports/{signed.id}", f"/reports/{signed.id}/pdf"):
             assert client.get(path).status_code == 403, path
 
     def test_a_writer_neither_reviews_nor_signs(self, sqlite_world: World):
