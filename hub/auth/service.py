@@ -203,6 +203,30 @@ def set_active(session: Session, user_id: str, *, active: bool, now: datetime, a
     )
 
 
+def note_wrong_password(
+    session: Session, user_id: str, *, settings: Settings, now: datetime, address: str
+) -> bool:
+    """Count a wrong password, at the login or when signing; tell whether it locked the account."""
+    user = AuthRepository(session).user(user_id)
+    if user is None:
+        return False
+    user.failures += 1
+    locks = user.failures >= settings.lockout_failures
+    if locks:
+        user.failures, user.locked_until = 0, now + timedelta(minutes=settings.lockout_minutes)
+    ref = ActorRef("person", user.id, user.login)
+    tag = Tag.ACCOUNT_LOCKED if locks else Tag.LOGIN_FAILED
+    audit.record(session, tag, actor=ref, subject_kind="user", subject_id=user.id, address=address)
+    return locks
+
+
+def require_unlocked(session: Session, user_id: str, now: datetime) -> None:
+    """Raise `AccountLocked` while too many wrong passwords keep an account locked."""
+    user = AuthRepository(session).user(user_id)
+    if user is not None and user.locked_until is not None and now < user.locked_until:
+        raise AccountLocked
+
+
 def log_in(
     session: Session, login: str, password: str, *, settings: Settings, now: datetime, address: str
 ) -> OpenedSession | LoginFailed | AccountLocked:
@@ -219,12 +243,7 @@ def log_in(
     if user.locked_until is not None and now < user.locked_until:
         return AccountLocked()
     if not check_password(user.password_hash, password):
-        user.failures += 1
-        locks = user.failures >= settings.lockout_failures
-        if locks:
-            user.failures, user.locked_until = 0, now + timedelta(minutes=settings.lockout_minutes)
-        tag = Tag.ACCOUNT_LOCKED if locks else Tag.LOGIN_FAILED
-        audit.record(session, tag, actor=ref, subject_kind="user", subject_id=user.id, address=address)
+        locks = note_wrong_password(session, user.id, settings=settings, now=now, address=address)
         return AccountLocked() if locks else LoginFailed()
     user.failures, user.locked_until = 0, None
     secret, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(24)

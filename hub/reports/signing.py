@@ -14,9 +14,9 @@ from sqlalchemy.orm import Session
 from hub.audit.tags import Tag
 from hub.auth import signing_keys
 from hub.auth.actor import Actor
-from hub.auth.certificates import SignerCredential
+from hub.auth.certificates import SignerCredential, WrongPassword, unlock_key
 from hub.auth.roles import Permission
-from hub.auth.service import require_person
+from hub.auth.service import note_wrong_password, require_person, require_unlocked
 from hub.catalogue import keys
 from hub.catalogue.repository import CatalogueRepository
 from hub.context import Context
@@ -84,7 +84,9 @@ def sign(
     Raises
     ------
     WrongPassword
-        The password does not open the signer's key.
+        The password does not open the signer's key; it counts towards the lock-out.
+    AccountLocked
+        Too many wrong passwords.
     OwnReport, Forbidden, OutOfScope
         This person may not sign this report.
     ImagesNotOpened
@@ -95,6 +97,13 @@ def sign(
     now = context.clock()
     with context.db.reading() as session:
         gathered = gather(session, context, actor, exam_id, revision, now)
+    try:
+        # Before anything is drawn: a wrong password is to be answered at once.
+        unlock_key(gathered.credential, password)
+    except WrongPassword:
+        with context.db.transaction() as session:
+            note_wrong_password(session, actor.id, settings=context.settings, now=now, address=actor.address)
+        raise
     sealed = seal(context, gathered, password)
     with context.db.transaction() as session:
         return enter(session, actor, gathered, sealed, now)
@@ -114,6 +123,7 @@ def gather(  # noqa: PLR0917 - what is signed, by whom, when
     study = row.study
     if study is not None and not repository.has_opened_images(actor.id, study.id, study.last_received_at):
         raise ImagesNotOpened
+    require_unlocked(session, actor.id, now)
     credential = signing_keys.credential_of(session, actor.id)
     signature = Signature(actor.id, actor.name, credential.serial, now, reviewed)
     if not reviewed:

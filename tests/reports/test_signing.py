@@ -23,6 +23,7 @@ from hub.auth.accounts import create_account
 from hub.auth.certificates import WrongPassword
 from hub.auth.repository import AuthRepository
 from hub.auth.roles import Role
+from hub.auth.service import AccountLocked
 from hub.auth.signing_keys import NoSigningKey
 from hub.catalogue.models import Instance
 from hub.config import Settings
@@ -260,6 +261,18 @@ class TestWhoMayNot:
         with pytest.raises(WrongPassword):
             small.sign("reviewer1", "not-it-2026")
         assert small.nothing_entered()
+
+    def test_guessing_the_password_locks_the_account(self, small: Desk) -> None:
+        """Five wrong ones by the settings' default; then the right one does not help either, for a while."""
+        small.submitted()
+        for _ in range(5):
+            with pytest.raises(WrongPassword):
+                small.sign("reviewer1", "not-it-2026")
+        with pytest.raises(AccountLocked):
+            small.sign("reviewer1")
+        assert small.nothing_entered()
+        small.world.clock.advance(minutes=16)
+        small.sign("reviewer1")
 
     def test_no_certificate(self, small: Desk) -> None:
         small.imaging().claim("writer1").write("writer1").submit("writer1").look("reviewer1")

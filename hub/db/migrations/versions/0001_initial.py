@@ -1,3 +1,4 @@
+# ruff: noqa: PLR0915 - as many statements as tables
 """initial."""
 
 import sqlalchemy as sa
