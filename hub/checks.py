@@ -8,6 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from hub.config import Settings
 from hub.context import open_context
 from hub.db.migrate import pending
+from hub.db.session import Database
 from hub.errors import DatabaseUnavailable
 from hub.insight.repository import InsightRepository
 from hub.reports.document import missing_glyphs
@@ -37,10 +38,10 @@ def _database(settings: Settings) -> str:
         waiting = pending(settings.database)
         if waiting:
             return f"{len(waiting)} migrations are waiting: run `hub migrate`"
-        context = open_context(settings)
-        with context.db.reading() as session:
+        database = Database(settings.database)
+        with database.reading() as session:
             InsightRepository(session).ping()
-        context.db.dispose()
+        database.dispose()
     except (SQLAlchemyError, DatabaseUnavailable, OSError) as error:
         return type(error).__name__
     return ""

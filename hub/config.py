@@ -197,8 +197,11 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        if self.object_store.startswith("s3://") and not self.s3_endpoint:
-            raise ValueError("HUB_OBJECT_STORE is an S3 bucket, so HUB_S3_ENDPOINT is needed")
+        if self.object_store.startswith("s3://"):
+            needed = ("s3_endpoint", "s3_access_key", "s3_secret_key")
+            missing = [f"HUB_{name.upper()}" for name in needed if not getattr(self, name)]
+            if missing:
+                raise ValueError(f"HUB_OBJECT_STORE is an S3 bucket, so {', '.join(missing)} must be set")
         return self
 
     @classmethod

@@ -68,13 +68,13 @@ class Township:
         """Return what a first visitor should find."""
         patients = county.PATIENTS
         return [
-            self.imaging("DP", "DP_DR", "chest", patients[0], county.QUESTIONS[0], "urgent"),
-            self.imaging("LP", "LP_CT", "ct_head", patients[1], county.QUESTIONS[1], "critical"),
+            self.imaging("DP", "DP_DR", "chest", patients[0], county.QUESTIONS["chest"], "urgent"),
+            self.imaging("LP", "LP_CT", "ct_head", patients[1], county.QUESTIONS["head"], "critical"),
             self.imaging("XJ", "XJ_US", "ultrasound", patients[3], None, "routine"),
-            self.imaging("LZ", "LZ_DR", "lower_leg", patients[6], county.QUESTIONS[4], "routine"),
-            self.ecg_file("VP", ("normal_142.hea", "142.dat"), patients[5], "routine", county.QUESTIONS[4]),
+            self.imaging("LZ", "LZ_DR", "lower_leg", patients[6], county.QUESTIONS["leg"], "routine"),
+            self.ecg_file("VP", ("normal_142.hea", "142.dat"), patients[5], "routine", county.QUESTIONS["check"]),
             self.ecg_file(
-                "VP", ("anterior_stemi_86.hea", "86.dat"), patients[7], "critical", county.QUESTIONS[3]
+                "VP", ("anterior_stemi_86.hea", "86.dat"), patients[7], "critical", county.QUESTIONS["pain"]
             ),
             self.ecg_dicom("DP", "DP_ECG", "af_12lead.dcm", patients[4]),
             self.ecg_dicom("DP", "DP_ECG", "sinus_12lead.dcm", patients[2]),

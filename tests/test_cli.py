@@ -1,22 +1,27 @@
-"""The `hub` command as administrators and scripts call it: one data folder, one process each.
+"""The `hub` command as administrators and scripts call it, on one data folder.
 
 Output is held against what scripts rely on: bare values, JSON, exit status 0, 1 or 2, and
 one line on stderr that says what is wrong.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
+from typer.testing import CliRunner
 
 from hub.auth.roles import Role
+from hub.cli import app
 from hub.config import Settings
 from hub.context import open_context
 from hub.dicom import ingest
@@ -44,21 +49,33 @@ class Machine:
 
     folder: Path
 
+    def environment(self, settings: dict[str, str]) -> dict[str, str]:
+        own = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
+        own |= {"HUB_DATA_DIR": str(self.folder), "COLUMNS": "200"}
+        return own | {f"HUB_{name.upper()}": value for name, value in settings.items()}
+
     def hub(self, *arguments: str, stdin: str = "", **settings: str) -> Done:
-        """Run one command."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
-        environment |= {"HUB_DATA_DIR": str(self.folder), "COLUMNS": "200", "HUB_LANGUAGE": "en"}
-        environment |= {f"HUB_{name.upper()}": value for name, value in settings.items()}
+        """Run one command inside this process; its logging would outlive it and stays out."""
+        with (
+            patch.dict(os.environ, self.environment(settings), clear=True),
+            patch("hub.kit.log.configure"),
+            contextlib.chdir(self.folder),
+        ):
+            done = CliRunner().invoke(app, arguments, input=stdin)
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return Done(done.exit_code, done.stdout, done.stderr)
+
+    def process(self, *arguments: str, **settings: str) -> Done:
+        """Run one command as a process of its own."""
         done = subprocess.run(
             [sys.executable, "-m", "hub", *arguments],
-            env=environment,
-            input=stdin,
+            env=self.environment(settings),
             capture_output=True,
             text=True,
             timeout=120,
             cwd=self.folder,
         )
-        assert "Traceback" not in done.stderr, done.stderr
         return Done(done.returncode, done.stdout, done.stderr)
 
     def refused(self, *arguments: str, stdin: str = "", **settings: str) -> str:
@@ -98,7 +115,7 @@ def test_registering_a_county(machine: Machine) -> None:
         stdin=f"{PASSWORD}\n",
     )  # fmt: skip
     assert is_id(user.out.strip())
-    token = machine.hub("token", "create", "--role", "sender", "--site", "DP")
+    token = machine.process("token", "create", "--role", "sender", "--site", "DP")
     assert re.fullmatch(r"\S{30,}\n", token.out)
     assert token.err == ""
     kept = machine.database.execute("SELECT digest, role FROM api_token").fetchall()
@@ -162,7 +179,7 @@ def test_a_database_that_does_not_answer(machine: Machine) -> None:
     assert "geheim" not in line
 
 
-@pytest.mark.parametrize("command", [("exams",), ("web",), ("dicom",), ("worker",)])
+@pytest.mark.parametrize("command", [("exams",), ("web",), ("dicom",), ("worker",), ("verify", "audit")])
 def test_a_database_that_was_never_migrated(tmp_path: Path, command: tuple[str, ...]) -> None:
     assert "hub migrate" in Machine(tmp_path).refused(*command)
 
@@ -176,66 +193,77 @@ def test_check(machine: Machine) -> None:
 
 
 def test_check_names_a_store_that_does_not_answer(machine: Machine) -> None:
-    done = machine.hub("check", object_store="s3://bucket", s3_endpoint="127.0.0.1:1", s3_secure="false")
+    done = machine.hub(
+        "check",
+        object_store="s3://bucket",
+        s3_endpoint="127.0.0.1:1",
+        s3_secure="false",
+        s3_access_key="k",
+        s3_secret_key="s",
+    )
     assert done.status == 1
     assert re.search(r"FAIL +object store: \S", done.out)
 
 
-class TestAfterAnExam:
-    @pytest.fixture(scope="class")
-    def exam(self, machine: Machine) -> str:
-        """One CT image of a new site, settled; returns the exam's number."""
-        context = open_context(Settings(data_dir=machine.folder, settle_seconds={"*": 0}))
-        with context.db.transaction() as session:
-            site = sites.add_site(session, "LP", "龙坪镇分院", now=context.clock(), actor=SETUP)
-        origin = World(context, context.clock, {"LP": site.id}).origin("LP")  # type: ignore[arg-type]
-        ingest.file_upload(context, file_of(build()), origin, "LP")
-        run_pending(context)
-        context.db.dispose()
-        (exam,) = json.loads(machine.hub("exams", "--json").out)
-        assert (exam["state"], exam["site"], exam["instances"], exam["modality"]) == (
-            "complete",
-            "LP",
-            1,
-            "CT",
-        )
-        assert exam["study_uid"] == "1.2.3"
-        return str(exam["number"])
+@pytest.fixture(scope="module")
+def used(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> tuple[Machine, str]:
+    """A hub with one settled CT image, and the exam's number."""
+    machine = Machine(shutil.copytree(machine.folder, tmp_path_factory.mktemp("used") / "hub"))
+    context = open_context(Settings(data_dir=machine.folder, settle_seconds={"*": 0}))
+    with context.db.transaction() as session:
+        site = sites.add_site(session, "LP", "龙坪镇分院", now=context.clock(), actor=SETUP)
+    origin = World(context, context.clock, {"LP": site.id}).origin("LP")  # type: ignore[arg-type]
+    ingest.file_upload(context, file_of(build()), origin, "LP")
+    run_pending(context)
+    context.db.dispose()
+    (exam,) = json.loads(machine.hub("exams", "--json").out)
+    assert (exam["state"], exam["site"], exam["instances"], exam["modality"]) == (
+        "complete",
+        "LP",
+        1,
+        "CT",
+    )
+    assert exam["study_uid"] == "1.2.3"
+    return machine, str(exam["number"])
 
-    def test_report_show(self, machine: Machine, exam: str) -> None:
-        shown = json.loads(machine.hub("report", "show", exam, "--json").out)
-        assert (shown["exam"], shown["state"], shown["signed"]) == (exam, "complete", None)
-        assert [step["to"] for step in shown["timeline"]][-1] == "complete"
-        assert machine.database.execute(
-            "SELECT count(*) FROM audit_event WHERE tag = 'reports:report:view' AND actor_id = 'cli'"
-        ).fetchone() == (1,)
 
-    def test_verify_store(self, machine: Machine, exam: str) -> None:
-        done = machine.hub("verify", "store", "--json")
-        assert (done.status, json.loads(done.out)["ok"]) == (0, True)
-        (file,) = (machine.folder / "objects" / "dicom").rglob("*.dcm")
-        content = file.read_bytes()
-        file.chmod(0o640)
-        file.write_bytes(content[:-1] + b"\xff")
-        (machine.folder / "objects" / "foreign.bin").write_bytes(b"x")
-        done = machine.hub("verify", "store", "--json")
-        file.write_bytes(content)
-        found = json.loads(done.out)
-        assert (done.status, found["ok"], found["faults"]) == (1, False, 1)
-        assert found["unreferenced_keys"] == ["foreign.bin"]
-        assert re.fullmatch(r"altered: instance \S{26} dicom/LP/\S+", found["problems"][0])
+def test_report_show(used: tuple[Machine, str]) -> None:
+    machine, exam = used
+    shown = json.loads(machine.hub("report", "show", exam, "--json").out)
+    assert (shown["exam"], shown["state"], shown["signed"]) == (exam, "complete", None)
+    assert [step["to"] for step in shown["timeline"]][-1] == "complete"
+    assert machine.database.execute(
+        "SELECT count(*) FROM audit_event WHERE tag = 'reports:report:view' AND actor_id = 'cli'"
+    ).fetchone() == (1,)
 
-    def test_verify_audit(self, machine: Machine, exam: str) -> None:
-        assert machine.hub("verify", "audit").status == 0
-        with machine.database as connection:
-            for (name,) in connection.execute(
-                "SELECT name FROM sqlite_master WHERE type = 'trigger'"
-            ).fetchall():
-                connection.execute(f"DROP TRIGGER {name}")
-            connection.execute("UPDATE audit_event SET actor_name = 'nobody' WHERE seq = 3")
-        done = machine.hub("verify", "audit", "--json")
-        assert done.status == 1
-        assert json.loads(done.out)["problems"][0].startswith("row 3:")
+
+def test_verify_store(used: tuple[Machine, str], tmp_path: Path) -> None:
+    machine = Machine(shutil.copytree(used[0].folder, tmp_path / "hub"))
+    done = machine.hub("verify", "store", "--json")
+    assert (done.status, json.loads(done.out)["ok"]) == (0, True)
+    (file,) = (machine.folder / "objects" / "dicom").rglob("*.dcm")
+    content = file.read_bytes()
+    file.chmod(0o640)
+    file.write_bytes(content[:-1] + b"\xff")
+    (machine.folder / "objects" / "foreign.bin").write_bytes(b"x")
+    done = machine.hub("verify", "store", "--json")
+    file.write_bytes(content)
+    found = json.loads(done.out)
+    assert (done.status, found["ok"], found["faults"]) == (1, False, 1)
+    assert found["unreferenced_keys"] == ["foreign.bin"]
+    assert re.fullmatch(r"altered: instance \S{26} dicom/LP/\S+", found["problems"][0])
+
+
+def test_verify_audit(used: tuple[Machine, str], tmp_path: Path) -> None:
+    machine = Machine(shutil.copytree(used[0].folder, tmp_path / "hub"))
+    assert machine.hub("verify", "audit").status == 0
+    with machine.database as connection:
+        for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            connection.execute(f"DROP TRIGGER {name}")
+        connection.execute("UPDATE audit_event SET actor_name = 'nobody' WHERE seq = 3")
+    done = machine.hub("verify", "audit", "--json")
+    assert done.status == 1
+    assert json.loads(done.out)["problems"][0].startswith("row 3:")
 
 
 def test_roles_are_spelled_either_way(machine: Machine) -> None:
@@ -243,3 +271,10 @@ def test_roles_are_spelled_either_way(machine: Machine) -> None:
     done = machine.hub("token", "create", "--role", Role.SENDER.upper(), "--site", "ZZ")
     assert done.status == 2
     assert "ZZ" in done.err
+
+
+def test_as_a_process_too(machine: Machine) -> None:
+    """What the shell sees: status, one line, no trace."""
+    done = machine.process("web", data_dir=str(machine.folder / "empty"))
+    assert (done.status, done.out) == (2, "")
+    assert re.fullmatch(r"hub: .*hub migrate.*\n", done.err)

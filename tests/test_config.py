@@ -112,11 +112,13 @@ def test_an_unknown_key_of_the_file_is_refused(tmp_path: Path) -> None:
         load()
 
 
-def test_s3_needs_an_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s3_needs_its_server_and_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HUB_OBJECT_STORE", "s3://bucket")
-    with pytest.raises(ConfigError, match="HUB_S3_ENDPOINT"):
-        load()
-    monkeypatch.setenv("HUB_S3_ENDPOINT", "s3.lan:9000")
+    given = {"HUB_S3_ENDPOINT": "s3.lan:9000", "HUB_S3_ACCESS_KEY": "hub", "HUB_S3_SECRET_KEY": SECRET}
+    for name, value in given.items():
+        with pytest.raises(ConfigError, match=name):
+            load()
+        monkeypatch.setenv(name, value)
     assert load().store == "s3://bucket"
 
 

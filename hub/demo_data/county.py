@@ -60,10 +60,11 @@ PATIENTS = (
 )
 """Names that have given other systems trouble are among them: 郑伟 in GBK reads as Greek in UTF-8."""
 
-QUESTIONS = (
-    "咳嗽、咳痰两周，伴低热",
-    "跌倒后头痛半天，有呕吐",
-    "上腹隐痛一月",
-    "胸闷、气促三天",
-    "老年人健康体检",
-)
+QUESTIONS = {
+    "chest": "咳嗽、咳痰两周，伴低热",
+    "head": "跌倒后头痛半天，有呕吐",
+    "leg": "左小腿肿痛一周，无外伤",
+    "pain": "胸痛两小时，大汗",
+    "check": "老年人健康体检",
+}
+"""Clinical questions on the demo's orders."""
