@@ -72,7 +72,9 @@ class Township:
             self.imaging("LP", "LP_CT", "ct_head", patients[1], county.QUESTIONS["head"], "critical"),
             self.imaging("XJ", "XJ_US", "ultrasound", patients[3], None, "routine"),
             self.imaging("LZ", "LZ_DR", "lower_leg", patients[6], county.QUESTIONS["leg"], "routine"),
-            self.ecg_file("VP", ("normal_142.hea", "142.dat"), patients[5], "routine", county.QUESTIONS["check"]),
+            self.ecg_file(
+                "VP", ("normal_142.hea", "142.dat"), patients[5], "routine", county.QUESTIONS["check"]
+            ),
             self.ecg_file(
                 "VP", ("anterior_stemi_86.hea", "86.dat"), patients[7], "critical", county.QUESTIONS["pain"]
             ),
