@@ -30,6 +30,8 @@ LONGEST_WAIT_SECONDS = 5.0
 STEADY_SECONDS = 60.0
 """A process that ran this long starts again at once when it dies; a younger one waits longer each time."""
 STOP_SECONDS = 25.0
+SUPERVISOR = "HUB_SUPERVISOR_PID"
+"""Variable in which a supervised process finds its supervisor's process id."""
 
 
 class NotMigrated(HubError):
@@ -41,6 +43,24 @@ def ready_context(settings: Settings) -> Context:
     if pending(settings.database):
         raise NotMigrated
     return open_context(settings)
+
+
+def end_with_supervisor() -> None:
+    """End this process when its supervisor is gone: killed itself, it could not end its children.
+
+    Orphans would keep the ports, and a hub that is started again could not listen.
+    """
+    supervisor = os.environ.get(SUPERVISOR)
+    if supervisor is None:
+        return
+
+    def watch() -> None:
+        while os.getppid() == int(supervisor):
+            time.sleep(1.0)
+        log.error("supervisor_gone")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="supervisor-watch", daemon=True).start()
 
 
 def until_told(stop: threading.Event) -> None:
@@ -61,6 +81,7 @@ def split_bind(bind: str) -> tuple[str, int]:
 
 def run_web(settings: Settings) -> None:
     """Serve pages and HTTP interfaces until told to stop."""
+    end_with_supervisor()
     context = ready_context(settings)
     host, port = split_bind(settings.web_bind)
     config = uvicorn.Config(
@@ -79,6 +100,7 @@ def run_web(settings: Settings) -> None:
 
 def run_dicom(settings: Settings) -> None:
     """Listen for devices until told to stop."""
+    end_with_supervisor()
     context = ready_context(settings)
     host, port = split_bind(settings.dicom_bind)
     stop = threading.Event()
@@ -105,6 +127,7 @@ def void(_: object) -> None:
 
 def run_one_worker(settings: Settings, slot: str) -> None:
     """Do background work until told to stop."""
+    end_with_supervisor()
     context = ready_context(settings)
     stop = threading.Event()
     until_told(stop)
@@ -204,7 +227,7 @@ def environment_of(settings: Settings) -> dict[str, str]:
     """Return the environment in which a child process reads the very same settings."""
     import json
 
-    environment = dict(os.environ)
+    environment = {**os.environ, SUPERVISOR: str(os.getpid())}
     for name, value in settings.model_dump(mode="json").items():
         if isinstance(value, (dict, list)):
             environment[f"HUB_{name.upper()}"] = json.dumps(value)
