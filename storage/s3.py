@@ -279,15 +279,27 @@ class S3Store:
             ) from None
 
     def _verify(self, key: str, size: int, sha256: str) -> None:
+        """Ask the server what it has; a wrong size counts only when it stays so.
+
+        JuiceFS shows an object's new size and its old metadata for a moment while another
+        put of the same key is under way.
+        """
+        for pause in (PAUSE_SECONDS, PAUSE_SECONDS, 0.0):
+            kept, recorded = self._kept(key, sha256)
+            if recorded != sha256 or kept == size:  # another digest: a later put has replaced ours
+                return
+            time.sleep(pause)
+        raise StoreCorrupt(f"{self._server} keeps {kept} bytes of {key!r}, it was sent {size}")
+
+    def _kept(self, key: str, sha256: str) -> tuple[int, str]:
+        """Return the size the server has and the digest it recorded, ours when it records none."""
         try:
             kept = self._head(key)
         except ObjectNotFound as error:
             raise StoreCorrupt(
                 f"{self._server} confirmed {key!r} and does not have it; do not use it"
             ) from error
-        recorded = kept.metadata.get(f"x-amz-meta-{SHA256_METADATA}", sha256)
-        if recorded == sha256 and kept.size != size:  # another digest: a later put has replaced ours
-            raise StoreCorrupt(f"{self._server} keeps {kept.size} bytes of {key!r}, it was sent {size}")
+        return kept.size, kept.metadata.get(f"x-amz-meta-{SHA256_METADATA}", sha256)
 
     def _read(self, key: str, request: Callable[[], Any]) -> bytes:
         """Send `request` and read its whole body, again when the body breaks off."""

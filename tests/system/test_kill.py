@@ -126,6 +126,6 @@ def stored_objects(hub: RunningHub) -> dict[str, str]:
     """Return SOP Instance UID to data set SHA-256 of every row; a UID twice is a failure."""
     with hub.context.db.reading() as session:
         rows = session.execute(select(Instance.sop_uid, Instance.dataset_sha256)).all()
-    kept = dict(row._tuple() for row in rows)
+    kept = dict(rows)
     assert len(kept) == len(rows), "an object is there twice"
     return kept
