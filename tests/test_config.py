@@ -113,8 +113,6 @@ def test_an_unknown_key_of_the_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_s3_needs_its_server_and_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HUB_S3_ENDPOINT", "HUB_S3_ACCESS_KEY", "HUB_S3_SECRET_KEY"):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HUB_OBJECT_STORE", "s3://bucket")
     given = {"HUB_S3_ENDPOINT": "s3.lan:9000", "HUB_S3_ACCESS_KEY": "hub", "HUB_S3_SECRET_KEY": SECRET}
     for name, value in given.items():
