@@ -35,12 +35,13 @@ $(UV):
 
 $(VENV)/.installed: $(UV) requirements.lock $(SOURCES)
 	@echo "Installing the hub (the first time takes a few minutes)"
-	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps -e .
+	@$(BIN)/python -m compileall -q hub storage # a hub that starts compiles nothing
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
-	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.lock
+	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements-dev.lock
 	@touch $@
 
 clean: ## forget the environment and everything built
