@@ -83,12 +83,15 @@ def _folder(given: Path | None) -> Iterator[Path]:
 
 def _show(console: Console, settings: Settings, stop: threading.Event) -> None:
     context = open_context(settings)
-    with console.status("county, accounts, signing keys"):
-        township = seed(context)
-    if not _wait_until_ready(settings, stop):
+    with console.status(f"starting at {settings.base_url}"):
+        ready = _wait_until_ready(settings, stop)
+    if not ready:
         if not stop.is_set():
             console.print(f"[bold red]The hub did not answer at {settings.base_url}.[/]")
         return
+    # Only now: hashing passwords and making keys would take the processors from the start.
+    with console.status("county, accounts, signing keys"):
+        township = seed(context)
     with _progress(console) as progress:
         first = township.first_day()
         task = progress.add_task("devices", total=len(first))
