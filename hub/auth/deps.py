@@ -2,7 +2,7 @@
 
 import hmac
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
@@ -131,12 +131,3 @@ def check_same_origin(request: Request) -> None:
 def client_address(request: Request) -> str:
     """Return the peer's address as the server saw it."""
     return request.client.host if request.client else ""
-
-
-def person_only(actor: Actor) -> Actor:
-    """Return the actor when it is a person."""
-    service.require_person(actor)
-    return actor
-
-
-ActorDep = Annotated[Actor, guard(Permission.SELF)]

@@ -1,7 +1,6 @@
 """Every query about accounts, sessions, tokens and keys."""
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from sqlalchemy import func, select
 
@@ -86,10 +85,3 @@ class AuthRepository(Repository):
     def signing_key_by_serial(self, serial: str) -> SigningKey | None:
         """Return the key whose certificate has this serial number, in use or retired."""
         return self.session.scalars(select(SigningKey).where(SigningKey.serial == serial)).one_or_none()
-
-    def drop_sessions_before(self, moment: datetime) -> int:
-        """Forget browser sessions not seen since `moment`; return how many."""
-        stale = self.session.scalars(select(WebSession).where(WebSession.seen_at < moment)).all()
-        for row in stale:
-            self.session.delete(row)
-        return len(stale)

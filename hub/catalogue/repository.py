@@ -21,12 +21,6 @@ class CatalogueRepository(Repository):
         statement = select(Study)
         return statement if sites is None else statement.where(Study.site_id.in_(sites))
 
-    def readable_study(self, actor: Actor, study_uid: str) -> Study | None:
-        """Return the study with this UID if the actor may see it."""
-        return self.session.scalars(
-            self.readable_studies(actor).where(Study.study_uid == study_uid).order_by(Study.first_received_at)
-        ).first()
-
     def study_of_site(self, site_id: str, study_uid: str) -> Study | None:
         """Return a site's study with this UID, whoever asks: for reception."""
         return self.session.scalars(
@@ -120,13 +114,6 @@ class CatalogueRepository(Repository):
             .where(Recording.study_id == study_id, Recording.received_at > moment)
         )
         return (self.session.scalar(instances) or 0) + (self.session.scalar(recordings) or 0)
-
-    def count_series(self, study_id: str) -> int:
-        """Return how many series a study has."""
-        return (
-            self.session.scalar(select(func.count()).select_from(Series).where(Series.study_id == study_id))
-            or 0
-        )
 
     def recordings(self, study_id: str) -> Sequence[Recording]:
         """Return the ECG recordings of a study, oldest first."""

@@ -157,11 +157,6 @@ def items(source: Source, sequence: Element, end: int) -> Iterator[Item]:
         offset = finish
 
 
-def sequence_end(source: Source, element: Element, end: int) -> int:
-    """Return where the value of `element` ends, its delimiter included."""
-    return _end_of(source, element, end)
-
-
 def element_at(source: Source, offset: int, encoding: Encoding) -> Element:
     """Read the head of the element at `offset`."""
     head = source.read(offset, 12)

@@ -249,18 +249,6 @@ class WorklistRepository(Repository):
         """Return an order by its id."""
         return self.session.get(Order, order_id)
 
-    def open_orders(self, actor: Actor, site_id: str) -> Sequence[tuple[Order, Exam]]:
-        """Return a site's orders that still wait for their objects."""
-        statement = (
-            self.readable(actor)
-            .add_columns(Order)
-            .join(Order, Order.id == Exam.order_id)
-            .where(Exam.site_id == site_id, Exam.state == State.ORDERED)
-            .order_by(Exam.created_at.desc())
-            .limit(200)
-        )
-        return [(order, exam) for exam, order in self.session.execute(statement)]
-
     def priors(self, actor: Actor, exam: Exam, limit: int = 20) -> Sequence[ExamRow]:
         """Return other exams of the same identity that have objects, newest first."""
         if exam.patient_id is None:
