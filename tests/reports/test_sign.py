@@ -224,7 +224,7 @@ class TestChangeAfterSigning:
 
 class TestTrust:
     def test_another_authority_of_the_same_name_is_not_believed(self, unsigned, authority, pdfsig):
-        twin = create_authority("连州市影像心电中心 CA")
+        twin = create_authority("连州市影像心电中心 CA", now=NOW - timedelta(days=1))
         forger = issue_signer(
             twin,
             common_name=RARE_NAME,
