@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from hub.db.base import Base, HasId
@@ -26,6 +26,10 @@ class Study(HasId, Base):
     name_charset: Mapped[str] = mapped_column(String(32), default="")
     """Character set in which the name was read; it may differ from the declared one."""
     name_confidence: Mapped[float] = mapped_column(default=1.0)
+    name_raw: Mapped[bytes] = mapped_column(LargeBinary, default=b"")
+    """Patient Name as received, undecoded, so that another reading of it stays possible."""
+    declared_charset: Mapped[str] = mapped_column(String(64), default="")
+    """Specific Character Set of the first object, as it states it."""
     sex: Mapped[str] = mapped_column(String(1), default="")
     birth_date: Mapped[str] = mapped_column(String(8), default="")
     accession: Mapped[str] = mapped_column(String(64), default="", index=True)
@@ -61,6 +65,11 @@ class Series(HasId, Base):
     number: Mapped[int | None]
     description: Mapped[str] = mapped_column(String(200), default="")
     body_part: Mapped[str] = mapped_column(String(64), default="")
+    n_instances: Mapped[int] = mapped_column(default=0)
+    metadata_key: Mapped[str] = mapped_column(String(512), default="")
+    """Stored DICOM JSON of the whole series; empty while objects may still come."""
+    metadata_tag: Mapped[str] = mapped_column(String(64), default="")
+    """SHA-256 of that object."""
 
 
 class Instance(HasId, Base):
@@ -78,6 +87,9 @@ class Instance(HasId, Base):
     columns: Mapped[int] = mapped_column(default=0)
     frames: Mapped[int] = mapped_column(default=1)
     storage_key: Mapped[str] = mapped_column(String(512))
+    """The object that holds the file: the file itself, or a pack of many."""
+    storage_offset: Mapped[int] = mapped_column(BigInteger, default=0)
+    """Where the file begins in that object."""
     size: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str] = mapped_column(String(64))
     """Of the stored file."""
@@ -136,3 +148,44 @@ class Quarantined(HasId, Base):
     resolved_by: Mapped[str | None] = mapped_column(String(26))
     resolution: Mapped[str] = mapped_column(String(32), default="")
     resolution_reason: Mapped[str] = mapped_column(String(500), default="")
+
+
+class Pack(HasId, Base):
+    """One stored object that holds the files of many instances."""
+
+    __tablename__ = "pack"
+
+    study_id: Mapped[str] = mapped_column(ForeignKey("study.id"), index=True)
+    key: Mapped[str] = mapped_column(String(512), unique=True)
+    size: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64))
+    n_objects: Mapped[int]
+    created_at: Mapped[datetime]
+
+
+class RetiredObject(HasId, Base):
+    """A stored object that nothing points at any more; removed after a while, because a reader may be in it."""
+
+    __tablename__ = "retired_object"
+
+    key: Mapped[str] = mapped_column(String(512), unique=True)
+    delete_after: Mapped[datetime] = mapped_column(index=True)
+
+
+class NameCorrection(HasId, Base):
+    """A person's decision how the name of a study's patient is read; it can be undone."""
+
+    __tablename__ = "name_correction"
+
+    study_id: Mapped[str] = mapped_column(ForeignKey("study.id"), index=True)
+    at: Mapped[datetime]
+    actor_id: Mapped[str] = mapped_column(String(26))
+    actor_name: Mapped[str] = mapped_column(String(64))
+    charset: Mapped[str] = mapped_column(String(32), default="")
+    """Character set that was chosen; empty when the name was typed."""
+    before: Mapped[str] = mapped_column(String(200))
+    before_charset: Mapped[str] = mapped_column(String(32), default="")
+    before_confidence: Mapped[float]
+    after: Mapped[str] = mapped_column(String(200))
+    undone_at: Mapped[datetime | None]
+    undone_by: Mapped[str] = mapped_column(String(64), default="")

@@ -34,10 +34,24 @@ class Device(HasId, Base):
     label: Mapped[str] = mapped_column(String(64), default="")
     active: Mapped[bool] = mapped_column(default=True)
     created_at: Mapped[datetime]
+    certificate_sha256: Mapped[str | None] = mapped_column(String(64), index=True)
+    """Fingerprint of the TLS client certificate by which this device is known, hexadecimal."""
+    strict_called: Mapped[bool] = mapped_column(default=False)
+    """Refuse this device when it calls the hub by another title."""
+    port: Mapped[int | None]
+    """Port on which it listens itself: for C-MOVE to it and commitment reports."""
+    tls: Mapped[bool] = mapped_column(default=False)
+    """Whether it is called back over TLS."""
+    query_scope: Mapped[str] = mapped_column(String(8), default="site")
+    """What it may query and retrieve: ``none``, its own ``site``, or ``all`` sites."""
 
 
 class AssociationRefusal(HasId, Base):
-    """A device that was turned away, with a reason a person understands."""
+    """A device that was turned away, with a reason a person understands.
+
+    The same refusal within a minute is counted in one row: a device that tries again every
+    second must not bury the others.
+    """
 
     __tablename__ = "association_refusal"
 
@@ -46,3 +60,7 @@ class AssociationRefusal(HasId, Base):
     called_ae: Mapped[str] = mapped_column(String(64))
     address: Mapped[str] = mapped_column(String(64))
     reason: Mapped[str] = mapped_column(String(64))
+    detail: Mapped[str] = mapped_column(String(200), default="")
+    """What was wrong with it, for a person who looks; never content of an object."""
+    count: Mapped[int] = mapped_column(default=1)
+    last_at: Mapped[datetime]

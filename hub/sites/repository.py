@@ -1,6 +1,7 @@
 """Every query about sites, devices and refused associations."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from sqlalchemy import func, or_, select
 
@@ -45,8 +46,25 @@ class SiteRepository(Repository):
             select(Device).where(or_(Device.address == address, Device.ae_title == ae_title))
         ).all()
 
+    def same_refusal(
+        self, calling_ae: str, called_ae: str, address: str, reason: str, since: datetime
+    ) -> AssociationRefusal | None:
+        """Return the row that already tells of this refusal since then."""
+        return self.session.scalars(
+            select(AssociationRefusal)
+            .where(
+                AssociationRefusal.last_at >= since,
+                AssociationRefusal.address == address,
+                AssociationRefusal.calling_ae == calling_ae,
+                AssociationRefusal.called_ae == called_ae,
+                AssociationRefusal.reason == reason,
+            )
+            .order_by(AssociationRefusal.last_at.desc())
+            .limit(1)
+        ).first()
+
     def refusals(self, limit: int = 100) -> Sequence[AssociationRefusal]:
         """Return the latest refused associations."""
         return self.session.scalars(
-            select(AssociationRefusal).order_by(AssociationRefusal.at.desc()).limit(limit)
+            select(AssociationRefusal).order_by(AssociationRefusal.last_at.desc()).limit(limit)
         ).all()

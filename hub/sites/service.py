@@ -3,7 +3,7 @@
 import ipaddress
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
@@ -208,6 +208,12 @@ class DeviceKnown:
     site_id: str
     site_code: str
     charset: str | None
+    ae_title: str = ""
+    address: str | None = None
+    port: int | None = None
+    tls: bool = False
+    strict_called: bool = False
+    query_scope: str = "site"
 
 
 @dataclass(frozen=True)
@@ -244,12 +250,36 @@ def recognise(session: Session, calling_ae: str, address: str) -> DeviceKnown | 
     return DeviceUnknown("wrong_address" if found else "unknown_device")
 
 
+SAME_REFUSAL_SECONDS = 60
+"""A device that is turned away again within this time is counted, not listed again."""
+
+
 def record_refusal(
-    session: Session, *, calling_ae: str, called_ae: str, address: str, reason: str, now: datetime
+    session: Session,
+    *,
+    calling_ae: str,
+    called_ae: str,
+    address: str,
+    reason: str,
+    now: datetime,
+    detail: str = "",
 ) -> None:
-    """Keep a refused association for the IT page."""
+    """Keep a refused association for the IT page; the same one within a minute is counted."""
+    repository = SiteRepository(session)
+    since = now - timedelta(seconds=SAME_REFUSAL_SECONDS)
+    known = repository.same_refusal(calling_ae[:64], called_ae[:64], address[:64], reason[:64], since)
+    if known is not None:
+        known.count += 1
+        known.last_at, known.detail = now, detail[:200]
+        return
     session.add(
         AssociationRefusal(
-            at=now, calling_ae=calling_ae[:64], called_ae=called_ae[:64], address=address, reason=reason[:64]
+            at=now,
+            last_at=now,
+            calling_ae=calling_ae[:64],
+            called_ae=called_ae[:64],
+            address=address[:64],
+            reason=reason[:64],
+            detail=detail[:200],
         )
     )

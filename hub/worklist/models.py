@@ -1,6 +1,7 @@
 """Orders, exams and the timeline of each exam."""
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
@@ -26,6 +27,12 @@ class Order(HasId, Base):
     ordered_by: Mapped[str] = mapped_column(String(26))
     ordered_by_name: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime]
+    scheduled_at: Mapped[datetime | None]
+    """When the exam is to be taken; none means as soon as the patient comes."""
+    station_ae: Mapped[str] = mapped_column(String(16), default="")
+    """Device that is to take it; empty means any of the site's devices of that modality."""
+    expected_objects: Mapped[int | None]
+    """How many images the exam consists of (a chest in two views: 2), when that is known."""
 
 
 class AccessionCounter(Base):
@@ -97,3 +104,27 @@ class ExamStep(HasId, Base):
     actor_id: Mapped[str] = mapped_column(String(26))
     actor_name: Mapped[str] = mapped_column(String(64))
     reason: Mapped[str] = mapped_column(String(500), default="")
+
+
+class ProcedureStep(HasId, Base):
+    """What a device reports of an exam it takes (modality performed procedure step, PS3.4 annex F)."""
+
+    __tablename__ = "procedure_step"
+    __table_args__ = (UniqueConstraint("site_id", "sop_uid"),)
+
+    site_id: Mapped[str] = mapped_column(ForeignKey("site.id"))
+    device_id: Mapped[str] = mapped_column(ForeignKey("device.id"))
+    sop_uid: Mapped[str] = mapped_column(String(64))
+    status: Mapped[str] = mapped_column(String(16))
+    """``in_progress``, ``completed`` or ``discontinued``."""
+    order_id: Mapped[str | None] = mapped_column(ForeignKey("exam_order.id"), index=True)
+    study_uid: Mapped[str] = mapped_column(String(64), default="", index=True)
+    accession: Mapped[str] = mapped_column(String(64), default="")
+    local_id: Mapped[str] = mapped_column(String(64), default="")
+    modality: Mapped[str] = mapped_column(String(16), default="")
+    objects: Mapped[list[Any]]
+    """``[series UID, SOP class UID, SOP instance UID]`` of each object it says it made."""
+    attributes: Mapped[dict[str, Any]]
+    """DICOM JSON of everything that was reported."""
+    received_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
