@@ -29,6 +29,23 @@ class DicomNode(HasId, Base):
     forward_modalities: Mapped[list[str]]
     """Modalities that are sent; empty means all."""
     created_at: Mapped[datetime]
+    echo_at: Mapped[datetime | None]
+    """When it was last asked for a sign of life by hand."""
+    echo_outcome: Mapped[str] = mapped_column(String(200), default="")
+    """``ok``, or the word for what was wrong."""
+    last_sent_at: Mapped[datetime | None]
+    """When it last answered Success for an object."""
+    failures: Mapped[int] = mapped_column(default=0)
+    """How often in a row no association with it came about."""
+    failing_since: Mapped[datetime | None]
+    retry_at: Mapped[datetime | None]
+    """Before this moment nothing is tried, because it could not be reached."""
+    last_error: Mapped[str] = mapped_column(String(200), default="")
+    """The word for why it could not be reached; empty when it can."""
+    runner: Mapped[str] = mapped_column(String(26), default="")
+    """Which run is sending to it, so that there is one at a time."""
+    runner_until: Mapped[datetime | None]
+    """When that run counts as dead unless it gives a sign of life."""
 
 
 class ForwardTask(HasId, Base):
@@ -44,9 +61,13 @@ class ForwardTask(HasId, Base):
     objects_total: Mapped[int] = mapped_column(default=0)
     objects_sent: Mapped[int] = mapped_column(default=0)
     attempts: Mapped[int] = mapped_column(default=0)
+    """Tries since it was queued that ended short of the last object."""
     last_error: Mapped[str] = mapped_column(String(200), default="")
+    """The word for what went wrong, with a status or UID after a colon; empty while all is well."""
     next_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
+    queued_at: Mapped[datetime]
+    """When it was last given something to send."""
     updated_at: Mapped[datetime]
     done_at: Mapped[datetime | None]
 

@@ -5,7 +5,6 @@ its own transactions and is idempotent: after a crash it is called again from th
 """
 
 import importlib
-import importlib.util
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,8 +24,13 @@ class QueueLimits:
     poll_seconds: float
 
 
-QUEUES = {DEFAULT_QUEUE: QueueLimits(8, 0.2), "heavy": QueueLimits(2, 1.0)}
-"""``heavy`` is for work of many seconds, where a second's wait does not matter."""
+QUEUES = {
+    DEFAULT_QUEUE: QueueLimits(8, 0.2),
+    "heavy": QueueLimits(2, 1.0),
+    "exchange": QueueLimits(6, 0.5),
+}
+"""``heavy`` is for work of many seconds, where a second's wait does not matter; ``exchange`` for
+talking with other systems, which may let one wait: they hold up each other and nothing else."""
 
 Handler = Callable[..., None]
 Tick = Callable[[Context], None]
@@ -95,7 +99,7 @@ def job(
     retry : RetryPolicy, optional
         Default: five attempts on `hub.errors.Retriable`.
     queue : str
-        A key of `QUEUES`; ``heavy`` for work of many seconds, so that it holds up no settling.
+        A key of `QUEUES`, so that slow work holds up no settling.
     """
     if queue not in QUEUES:
         raise ValueError(f"{name}: there is no queue {queue!r}")
@@ -130,14 +134,17 @@ def scheduled(name: str, *, every_seconds: float) -> Callable[[Tick], Tick]:
 
 
 def load_tasks() -> None:
-    """Import ``tasks.py`` of every room, so that its handlers are registered."""
+    """Import ``tasks.py`` and ``…_tasks.py`` of every room, so that their handlers are registered."""
     if REGISTRY.loaded:
         return
     import hub
 
-    for room in pkgutil.iter_modules(hub.__path__):
-        if room.ispkg and importlib.util.find_spec(f"hub.{room.name}.tasks") is not None:
-            importlib.import_module(f"hub.{room.name}.tasks")
+    for room in pkgutil.iter_modules(hub.__path__, "hub."):
+        if room.ispkg:
+            folder = importlib.import_module(room.name).__path__
+            for module in pkgutil.iter_modules(folder, f"{room.name}."):
+                if module.name.endswith((".tasks", "_tasks")):
+                    importlib.import_module(module.name)
     REGISTRY.loaded = True
 
 
