@@ -9,9 +9,12 @@ from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from storage.errors import InvalidKey, StoreCorrupt
+
+if TYPE_CHECKING:
+    from storage.staged import Staged
 
 Source = bytes | bytearray | memoryview | Path | BinaryIO
 
@@ -76,6 +79,13 @@ class ObjectStore(Protocol):
         held before. Durable: when it returns, the bytes survive a power cut as far as the
         disk or the S3 server keeps its word. An object already there is replaced as a
         whole; of several concurrent puts of one key, one wins as a whole.
+        """
+
+    def stage(self) -> "Staged":
+        """Begin an object whose bytes come piece by piece and whose key is known at the end.
+
+        It needs the same memory whatever the size. Until `storage.staged.Staged.commit`
+        nothing is visible; what is not committed is thrown away.
         """
 
     def get(self, key: str) -> bytes:
@@ -164,6 +174,17 @@ def open_source(source: Source) -> AbstractContextManager[BinaryIO]:
     if isinstance(source, bytes | bytearray | memoryview):
         return io.BytesIO(source)
     return nullcontext(source)
+
+
+def pieces(source: Source) -> Iterator[bytes | memoryview]:
+    """Yield all bytes of `source` in pieces of at most `CHUNK_BYTES`."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        view = memoryview(source).cast("B")
+        for start in range(0, len(view), CHUNK_BYTES):
+            yield view[start : start + CHUNK_BYTES]
+        return
+    with open_source(source) as stream:
+        yield from chunks(stream)
 
 
 def chunks(stream: BinaryIO) -> Iterator[bytes]:

@@ -8,7 +8,6 @@ There are no side files; whoever needs the SHA-256 later keeps what `put` return
 """
 
 import errno
-import hashlib
 import os
 import secrets
 import stat
@@ -28,8 +27,7 @@ from storage.base import (
     check_key,
     check_prefix,
     check_range,
-    chunks,
-    open_source,
+    pieces,
     probe,
 )
 from storage.errors import (
@@ -41,12 +39,15 @@ from storage.errors import (
     StoreFull,
     StoreUnreachable,
 )
+from storage.staged import Piece, Staged
 
 STALE_SECONDS: Final = 3600
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # NONBLOCK: a FIFO must not hang us
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _REMEMBERED_DIRECTORIES: Final = 100_000
+_OPEN_FOLDERS: Final = 256
+_IOV_MAX: Final = 1024  # pieces that one writev takes, limits.h of Linux
 
 _CAUSES: Final[tuple[tuple[frozenset[int], type[StorageError], str], ...]] = (
     (
@@ -93,9 +94,11 @@ class FileSystemStore:
         if not root.is_absolute():
             raise ValueError(f"the folder of the object store must be an absolute path, not {root}")
         self._root = root
-        self._synced: set[str] = set()
+        self._path = str(root)
+        self._synced = {RESERVED_SEGMENT}
+        self._folders: dict[tuple[str, ...], _Folder] = {}
         self._lock = threading.Lock()
-        with self._translated():
+        with self.translated():
             (root / RESERVED_SEGMENT).mkdir(mode=0o750, parents=True, exist_ok=True)
             _sync_upwards(root)
             self._sweep()
@@ -103,30 +106,33 @@ class FileSystemStore:
     def put(self, key: str, source: Source) -> Stored:
         """Write, sync and rename; see `ObjectStore.put`."""
         check_key(key)
+        with self.stage() as staged:
+            for piece in pieces(source):
+                staged.write(piece)
+            return staged.commit(key)
+
+    def stage(self) -> Staged:
+        """Begin an object as a file in ``.tmp``; see `ObjectStore.stage`."""
+        return _StagedFile(self, self._folder((RESERVED_SEGMENT,)))
+
+    def name(self, folder: "_Folder", temporary: str, key: str) -> None:
+        """Give the synced file `temporary` of `folder` its key, durably."""
         *parents, name = key.split("/")
-        with open_source(source) as stream, self._directory([RESERVED_SEGMENT]) as tmp:
-            temporary = f"{os.getpid()}-{secrets.token_hex(16)}"
-            try:
-                size, sha256 = self._write(tmp, temporary, stream)
-                with self._directory(parents, create=True) as folder, self._translated():
-                    os.rename(temporary, name, src_dir_fd=tmp, dst_dir_fd=folder)
-                    os.fsync(folder)
-            except BaseException:
-                with suppress(OSError):
-                    os.unlink(temporary, dir_fd=tmp)
-                raise
-        return Stored(key, size, sha256)
+        target = self._folder(tuple(parents))
+        with self.translated():
+            os.rename(temporary, name, src_dir_fd=folder.descriptor, dst_dir_fd=target.descriptor)
+            os.fsync(target.descriptor)
 
     def get(self, key: str) -> bytes:
         """Return the whole object."""
-        with self.open(key) as stream, self._translated(key):
+        with self.open(key) as stream, self.translated(key):
             return stream.read()
 
     def open(self, key: str) -> BinaryIO:
         """Open the object as it is now; a later put does not change what is read. Can seek."""
         check_key(key)
         *parents, name = key.split("/")
-        with self._directory(parents, key=key) as folder, self._translated(key):
+        with self._directory(parents, key=key) as folder, self.translated(key):
             descriptor = os.open(name, _READ, dir_fd=folder)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
@@ -136,7 +142,7 @@ class FileSystemStore:
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """Return part of the object; see `ObjectStore.get_range`."""
         check_range(start, length)
-        with self.open(key) as stream, self._translated(key):
+        with self.open(key) as stream, self.translated(key):
             # clipped here, because a read of `length` would allocate that much first
             length = min(length, max(0, os.fstat(stream.fileno()).st_size - start))
             stream.seek(start)
@@ -146,7 +152,7 @@ class FileSystemStore:
         """Return size and time of the object."""
         check_key(key)
         *parents, name = key.split("/")
-        with self._directory(parents, key=key) as folder, self._translated(key):
+        with self._directory(parents, key=key) as folder, self.translated(key):
             status = os.stat(name, dir_fd=folder, follow_symlinks=False)
         if not stat.S_ISREG(status.st_mode):
             raise _not_found(key)
@@ -156,7 +162,7 @@ class FileSystemStore:
         """Remove the file durably; no error when it is absent. Folders stay."""
         check_key(key)
         *parents, name = key.split("/")
-        with suppress(ObjectNotFound), self._directory(parents, key=key) as folder, self._translated(key):
+        with suppress(ObjectNotFound), self._directory(parents, key=key) as folder, self.translated(key):
             if stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
                 os.unlink(name, dir_fd=folder)
                 os.fsync(folder)
@@ -171,37 +177,41 @@ class FileSystemStore:
         """Write, read and remove a small object."""
         probe(self)
 
-    def _write(self, tmp: int, temporary: str, stream: BinaryIO) -> tuple[int, str]:
-        """Copy `stream` into a new file of the directory `tmp`, synced; return size and SHA-256."""
-        digest = hashlib.sha256()
-        size = 0
-        with self._translated():
-            descriptor = os.open(temporary, _CREATE, 0o640, dir_fd=tmp)
-        try:
-            for chunk in chunks(stream):
-                digest.update(chunk)
-                size += len(chunk)
-                with self._translated():
-                    _write_all(descriptor, chunk)
-            with self._translated():
-                os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        return size, digest.hexdigest()
+    def _folder(self, segments: tuple[str, ...]) -> "_Folder":
+        """Return an open folder, made when it is not there; the last ones used stay open.
+
+        One that is open already is believed only while the path still leads to it: the
+        disk may have been unmounted or the folder moved since.
+        """
+        known = self._folders.get(segments)
+        if known is not None:
+            try:
+                status = os.lstat("/".join((self._path, *segments)))
+            except OSError:
+                status = None
+            if status is not None and (status.st_dev, status.st_ino) == known.identity:
+                return known
+        with self._directory(segments, create=True) as descriptor, self.translated():
+            found = _Folder(os.dup(descriptor))
+        with self._lock:
+            if len(self._folders) >= _OPEN_FOLDERS:
+                self._folders.clear()
+            self._folders[segments] = found
+        return found
 
     @contextmanager
     def _directory(
         self, segments: Sequence[str], *, create: bool = False, key: str | None = None
     ) -> Iterator[int]:
         """Give a descriptor of the folder `segments` under the root, reached without any link."""
-        with self._translated():
+        with self.translated():
             if not (self._root / RESERVED_SEGMENT).is_dir():
                 raise BucketMissing(f"the folder {self._root} is gone; is its disk mounted?")
             here = os.open(self._root, _DIRECTORY & ~os.O_NOFOLLOW)
         try:
             for depth, segment in enumerate(segments, start=1):
                 path = "/".join(segments[:depth])
-                with self._translated(None if create else key):
+                with self.translated(None if create else key):
                     below = (
                         self._enter(here, segment, path)
                         if create
@@ -242,7 +252,7 @@ class FileSystemStore:
     def _walk(self, segments: Sequence[str], prefix: str) -> Iterator[Stat]:
         base = "".join(f"{segment}/" for segment in segments)
         try:
-            with self._directory(segments, key=base) as folder, self._translated(base):
+            with self._directory(segments, key=base) as folder, self.translated(base):
                 # "a-b" sorts before "a/b": folders take part in the order with their slash
                 with os.scandir(folder) as entries:
                     names = sorted(
@@ -275,7 +285,7 @@ class FileSystemStore:
                         Path(entry.path).unlink()
 
     @contextmanager
-    def _translated(self, key: str | None = None) -> Iterator[None]:
+    def translated(self, key: str | None = None) -> Iterator[None]:
         """Turn an OSError of the store into the storage error that names its cause.
 
         With `key`, a path that is not there means that the object is not there.
@@ -295,10 +305,55 @@ class FileSystemStore:
         return StorageError(f"the object store under {self._root} failed ({reason})")
 
 
-def _write_all(descriptor: int, chunk: bytes) -> None:
-    view = memoryview(chunk)
-    while view:
-        view = view[os.write(descriptor, view) :]
+class _Folder:
+    """A descriptor of a folder, closed when nobody uses it any more."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        status = os.fstat(descriptor)
+        self.identity = (status.st_dev, status.st_ino)
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
+
+
+class _StagedFile(Staged):
+    """A file in ``.tmp`` of a store."""
+
+    def __init__(self, store: FileSystemStore, folder: _Folder) -> None:
+        self._store = store
+        self._folder = folder
+        self._temporary = f"{os.getpid()}-{secrets.token_hex(16)}"
+        with store.translated():
+            self._descriptor = os.open(self._temporary, _CREATE, 0o640, dir_fd=folder.descriptor)
+        super().__init__()
+
+    def _append(self, pieces: Sequence[Piece]) -> None:
+        with self._store.translated():
+            for start in range(0, len(pieces), _IOV_MAX):
+                _write_all(self._descriptor, pieces[start : start + _IOV_MAX])
+
+    def _keep(self, key: str) -> None:
+        with self._store.translated():
+            os.fsync(self._descriptor)
+        self._store.name(self._folder, self._temporary, key)
+        self._temporary = ""
+
+    def _release(self) -> None:
+        os.close(self._descriptor)
+        if self._temporary:
+            with suppress(OSError):
+                os.unlink(self._temporary, dir_fd=self._folder.descriptor)
+
+
+def _write_all(descriptor: int, pieces: Sequence[Piece]) -> None:
+    written = os.writev(descriptor, pieces)
+    for piece in pieces:
+        if written < len(piece):
+            rest = memoryview(piece)[written:]
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+        written = max(0, written - len(piece))
 
 
 def _sync_upwards(folder: Path) -> None:

@@ -1,10 +1,9 @@
 """Objects in the memory of this process: for tests and throw-away use, nothing survives."""
 
 import bisect
-import hashlib
 import io
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import BinaryIO
 
@@ -15,11 +14,11 @@ from storage.base import (
     check_key,
     check_prefix,
     check_range,
-    chunks,
-    open_source,
+    pieces,
     probe,
 )
 from storage.errors import InvalidKey, ObjectNotFound
+from storage.staged import Piece, Staged
 
 
 class MemoryStore:
@@ -33,14 +32,22 @@ class MemoryStore:
     def put(self, key: str, source: Source) -> Stored:
         """Keep a copy of all bytes of `source`; see `ObjectStore.put`."""
         check_key(key)
-        with open_source(source) as stream:
-            content = b"".join(chunks(stream))
+        with self.stage() as staged:
+            for piece in pieces(source):
+                staged.write(piece)
+            return staged.commit(key)
+
+    def stage(self) -> Staged:
+        """Begin an object; see `ObjectStore.stage`."""
+        return _StagedBytes(self)
+
+    def keep(self, key: str, content: bytes) -> None:
+        """Make `content` the object under `key`."""
         with self._lock:
             self._refuse_nesting(key)
             if key not in self._objects:
                 bisect.insort(self._keys, key)
             self._objects[key] = (content, datetime.now(UTC))
-        return Stored(key, len(content), hashlib.sha256(content).hexdigest())
 
     def get(self, key: str) -> bytes:
         """Return the whole object."""
@@ -96,3 +103,20 @@ class MemoryStore:
         parents = key.split("/")[:-1]
         if any("/".join(parents[: depth + 1]) in self._objects for depth in range(len(parents))):
             raise InvalidKey("part of the key is already an object")
+
+
+class _StagedBytes(Staged):
+    def __init__(self, store: MemoryStore) -> None:
+        super().__init__()
+        self._store = store
+        self._buffer = io.BytesIO()
+
+    def _append(self, pieces: Sequence[Piece]) -> None:
+        for piece in pieces:
+            self._buffer.write(piece)
+
+    def _keep(self, key: str) -> None:
+        self._store.keep(key, self._buffer.getvalue())
+
+    def _release(self) -> None:
+        self._buffer.close()

@@ -14,8 +14,9 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Any, BinaryIO, Final, cast
 from xml.etree.ElementTree import ParseError
 
@@ -34,6 +35,7 @@ from storage.base import (
     check_range,
     chunks,
     open_source,
+    pieces,
     probe,
 )
 from storage.errors import (
@@ -47,6 +49,7 @@ from storage.errors import (
     StoreFull,
     StoreUnreachable,
 )
+from storage.staged import Piece, Staged
 
 PART_BYTES: Final = 8 << 20  # S3 wants 5 MiB at least; 10,000 parts of 8 MiB reach 78 GiB
 PAUSE_SECONDS: Final = 0.2
@@ -191,21 +194,44 @@ class S3Store:
             The server keeps another number of bytes than it was sent, or nothing.
         """
         check_key(key)
-        with open_source(source) as stream, _spooled(source, stream) as (body, size, sha256):
-            with self._translated(key):
-                result = self._client.put_object(
-                    self._bucket,
-                    key,
-                    cast("BinaryIO", _CheckedReader(body, size, sha256)),
-                    size,
-                    metadata={SHA256_METADATA: sha256},
-                    part_size=PART_BYTES,
-                    num_parallel_uploads=1,
-                )
-            if not result.etag:  # an error inside a 200 answer (S3 API, CompleteMultipartUpload)
-                raise StoreUnreachable(f"{self._server} did not finish the object; try again")
+        if isinstance(source, Path):
+            return self._put_file(key, source)
+        with self.stage() as staged:
+            for piece in pieces(source):
+                staged.write(piece)
+            return staged.commit(key)
+
+    def stage(self) -> Staged:
+        """Begin an object in memory, from 8 MiB on in a temporary file; see `ObjectStore.stage`."""
+        return _Spool(self)
+
+    def send(self, key: str, body: IO[bytes], size: int, sha256: str) -> None:
+        """Send `body` from where it stands, and look at what the server then has."""
+        with self._translated(key):
+            result = self._client.put_object(
+                self._bucket,
+                key,
+                cast("BinaryIO", _CheckedReader(body, size, sha256)),
+                size,
+                metadata={SHA256_METADATA: sha256},
+                part_size=PART_BYTES,
+                num_parallel_uploads=1,
+            )
+        if not result.etag:  # an error inside a 200 answer (S3 API, CompleteMultipartUpload)
+            raise StoreUnreachable(f"{self._server} did not finish the object; try again")
         self._verify(key, size, sha256)
-        return Stored(key, size, sha256)
+
+    def _put_file(self, key: str, path: Path) -> Stored:
+        """Send a file from where it lies; a copy of it might not fit beside it."""
+        digest = hashlib.sha256()
+        size = 0
+        with open_source(path) as stream:
+            for chunk in chunks(stream):
+                digest.update(chunk)
+                size += len(chunk)
+            stream.seek(0)
+            self.send(key, stream, size, digest.hexdigest())
+        return Stored(key, size, digest.hexdigest())
 
     def get(self, key: str) -> bytes:
         """Return the whole object."""
@@ -409,35 +435,30 @@ class _Body(io.RawIOBase):
         super().close()
 
 
-@contextmanager
-def _spooled(source: Source, stream: BinaryIO) -> Iterator[tuple[IO[bytes], int, str]]:
-    """Give (body at its start, size in bytes, SHA-256); files and bytes are used where they lie."""
-    digest = hashlib.sha256()
-    size = 0
-    if stream is not source:  # opened by us, so it can be read twice
-        for chunk in chunks(stream):
-            digest.update(chunk)
-            size += len(chunk)
-        stream.seek(0)
-        yield stream, size, digest.hexdigest()
-        return
-    with tempfile.SpooledTemporaryFile(max_size=PART_BYTES) as spool:
-        for chunk in chunks(stream):
-            digest.update(chunk)
-            size += len(chunk)
-            _spool(spool, chunk)
-        spool.seek(0)
-        yield spool, size, digest.hexdigest()
+class _Spool(Staged):
+    """Bytes that wait here, because the server wants to know their number first."""
 
+    def __init__(self, store: S3Store) -> None:
+        super().__init__()
+        self._store = store
+        self._spool = tempfile.SpooledTemporaryFile(max_size=PART_BYTES)  # noqa: SIM115 - closed by _release
 
-def _spool(spool: IO[bytes], chunk: bytes) -> None:
-    try:
-        spool.write(chunk)
-    except OSError as error:
-        raise StoreFull(
-            f"no space left in {tempfile.gettempdir()} to receive the object; make room there or set TMPDIR "
-            f"({error.strerror})"
-        ) from error
+    def _append(self, pieces: Sequence[Piece]) -> None:
+        try:
+            for piece in pieces:
+                self._spool.write(piece)
+        except OSError as error:
+            raise StoreFull(
+                f"no space left in {tempfile.gettempdir()} to receive the object; "
+                f"make room there or set TMPDIR ({error.strerror})"
+            ) from error
+
+    def _keep(self, key: str) -> None:
+        self._spool.seek(0)
+        self._store.send(key, self._spool, self.size, self.sha256)
+
+    def _release(self) -> None:
+        self._spool.close()
 
 
 @contextmanager

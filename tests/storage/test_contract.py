@@ -134,6 +134,93 @@ class TestPut:
             assert stream.read() == b"a" * 100
 
 
+class TestStage:
+    def test_counts_as_it_goes(self, store: ObjectStore) -> None:
+        with store.stage() as staged:
+            assert (staged.size, staged.sha256) == (0, EMPTY_SHA256)
+            staged.write(b"he")
+            staged.write_many([bytearray(b"l"), memoryview(b"lo")])
+            assert (staged.size, staged.sha256) == (5, HELLO_SHA256)
+            assert list(store.list()) == []  # nothing is visible before it has a key
+            assert staged.commit("a/b") == Stored("a/b", 5, HELLO_SHA256)
+        assert store.get("a/b") == b"hello"
+
+    def test_buffer_may_be_used_again(self, store: ObjectStore) -> None:
+        buffer = bytearray(b"first")
+        with store.stage() as staged:
+            staged.write(buffer)
+            buffer[:] = b"later"
+            staged.commit("k")
+        assert store.get("k") == b"first"
+
+    def test_of_no_bytes(self, store: ObjectStore) -> None:
+        with store.stage() as staged:
+            assert staged.commit("zero") == Stored("zero", 0, EMPTY_SHA256)
+        assert store.get("zero") == b""
+
+    def test_replaces_the_whole_object(self, store: ObjectStore) -> None:
+        store.put("k", b"the first and longer one")
+        with store.stage() as staged:
+            staged.write(b"second")
+            staged.commit("k")
+        assert store.get("k") == b"second"
+
+    def test_not_committed_is_thrown_away(self, store: ObjectStore) -> None:
+        with store.stage() as staged:
+            staged.write(b"x")
+        staged = store.stage()
+        staged.write(b"x")
+        staged.discard()
+        staged.discard()
+        assert list(store.list()) == []
+
+    def test_ends_with_commit_or_discard(self, store: ObjectStore) -> None:
+        staged = store.stage()
+        staged.write(b"x")
+        staged.commit("k")
+        staged.discard()  # too late: it has a key
+        for call in (lambda: staged.write(b"y"), lambda: staged.commit("l")):
+            with pytest.raises(ValueError, match="already"):
+                call()
+        assert [found.key for found in store.list()] == ["k"]
+        assert store.get("k") == b"x"
+
+    def test_refused_key_throws_it_away(self, store: ObjectStore) -> None:
+        staged = store.stage()
+        staged.write(b"x")
+        with pytest.raises(InvalidKey):
+            staged.commit("../k")
+        with pytest.raises(ValueError, match="discarded"):
+            staged.commit("k")
+        assert list(store.list()) == []
+
+    def test_several_at_once_do_not_mix(self, store: ObjectStore) -> None:
+        with store.stage() as one, store.stage() as other:
+            for number in range(100):
+                one.write(bytes([number]))
+                other.write(bytes([200 - number]))
+            other.commit("other")
+            one.commit("one")
+        assert store.get("one") == bytes(range(100))
+        assert store.get("other") == bytes(range(200, 100, -1))
+
+    def test_of_40_mib_needs_under_32_mib(self, store: ObjectStore) -> None:
+        source = Endless(40 * MIB)
+        tracemalloc.start()
+        try:
+            with store.stage() as staged:
+                while piece := source.read(128 * 1024):
+                    staged.write(piece)
+                stored = staged.commit("big")
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert stored == Stored("big", 40 * MIB, source.digest.hexdigest())
+        assert sha256_of(store, "big") == stored.sha256
+        if type(store).__name__ != "MemoryStore":
+            assert peak < 32 * MIB
+
+
 class TestRead:
     def test_of_an_absent_object(self, store: ObjectStore) -> None:
         store.put("a/b", b"x")

@@ -6,7 +6,9 @@ ended by SIGKILL.
 """
 
 import errno
+import gc
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,7 +28,8 @@ from storage.errors import (
     StoreUnreachable,
 )
 from storage.filesystem import FileSystemStore
-from tests.storage.sources import Endless
+from storage.staged import Staged
+from tests.storage.sources import Breaking, Endless
 
 MIB = 1 << 20
 
@@ -159,7 +162,7 @@ class TestFullDisk:
         assert [(found.key, found.size) for found in store.list()] == [("old", MIB)]
         assert store.put("fits", bytes(MIB // 2)).size == MIB // 2  # the room was given back
 
-    @pytest.mark.parametrize("call", ["write", "fsync", "rename", "mkdir"])
+    @pytest.mark.parametrize("call", ["writev", "fsync", "rename", "mkdir"])
     @pytest.mark.parametrize(
         "fault",
         [
@@ -180,7 +183,7 @@ class TestFullDisk:
         call: str,
         fault: tuple[int, type[StorageError]],
     ) -> None:
-        """Faults injected at os.write, os.fsync, os.rename and os.mkdir."""
+        """Faults injected at os.writev, os.fsync, os.rename and os.mkdir."""
         number, cause = fault
 
         def fail(*args: object, **kwargs: object) -> None:
@@ -196,10 +199,91 @@ class TestFullDisk:
         assert list(store.list()) == []
 
     def test_short_write_is_continued(self, store: FileSystemStore, monkeypatch: pytest.MonkeyPatch) -> None:
-        write = os.write
+        write, writev = os.write, os.writev
         monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, bytes(data[:3])))
-        store.put("k", b"0123456789")
-        assert store.get("k") == b"0123456789"
+        for taken in (0, 1, 3, 4, 5, 9, 10):
+            monkeypatch.setattr(
+                os, "writev", lambda descriptor, data, n=taken: writev(descriptor, [b"".join(data)[:n]])
+            )
+            with store.stage() as staged:
+                staged.write_many([b"0123", b"", b"4", memoryview(b"56789")])
+                staged.commit("k")
+            assert store.get("k") == b"0123456789"
+
+
+def write_and_commit(staged: Staged) -> None:
+    staged.write(b"x")
+    staged.commit("a/b")
+
+
+class TestStage:
+    def test_more_pieces_than_one_call_takes(self, store: FileSystemStore) -> None:
+        pieces = [bytes([number % 256]) for number in range(2500)]
+        with store.stage() as staged:
+            staged.write_many(pieces)
+            staged.commit("k")
+        assert store.get("k") == b"".join(pieces)
+
+    def test_thrown_away_leaves_no_file(self, store: FileSystemStore, root: Path) -> None:
+        """By discard, by leaving the block, by an error within it, and by the garbage collector."""
+        staged = store.stage()
+        staged.write(b"x")
+        assert len(temporary_files(root)) == 1
+        staged.discard()
+        with store.stage() as staged:
+            staged.write(b"x")
+        with pytest.raises(ConnectionResetError), store.stage() as staged:
+            shutil.copyfileobj(Breaking(9), staged)
+        staged = store.stage()
+        staged.write(b"x")
+        del staged
+        gc.collect()
+        assert temporary_files(root) == []
+
+    def test_of_a_full_disk_leaves_no_file(
+        self, store: FileSystemStore, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """ENOSPC injected at each call between the first byte and the name."""
+
+        def fail(*args: object, **kwargs: object) -> None:
+            raise OSError(errno.ENOSPC, "full")
+
+        for call in ("writev", "fsync", "rename"):
+            staged = store.stage()
+            with monkeypatch.context() as patched:
+                patched.setattr(os, call, fail)
+                with pytest.raises(StoreFull):
+                    write_and_commit(staged)
+            with pytest.raises(ValueError, match="discarded"):
+                staged.commit("a/b")
+            assert temporary_files(root) == []
+            assert list(store.list()) == []
+
+    def test_folder_moved_meanwhile_is_not_written(self, store: FileSystemStore, root: Path) -> None:
+        """A folder that is still open here but lies elsewhere now must not take the object."""
+        store.put("a/b", b"x")
+        (root / "a").rename(root.with_name("moved"))
+        store.put("a/c", b"y")
+        assert (root / "a" / "c").read_bytes() == b"y"
+        assert [path.name for path in root.with_name("moved").iterdir()] == ["b"]
+
+    def test_disk_gone_between_stage_and_commit(self, store: FileSystemStore, root: Path) -> None:
+        store.put("a/b", b"x")
+        with store.stage() as staged:
+            staged.write(b"y")
+            root.rename(root.with_name("elsewhere"))
+            root.mkdir()
+            with pytest.raises(BucketMissing):
+                staged.commit("a/c")
+        assert list(root.iterdir()) == []
+        assert list((root.with_name("elsewhere") / ".tmp").iterdir()) == []
+
+    def test_folders_stay_few(self, store: FileSystemStore) -> None:
+        """However many folders were written, a bounded number of descriptors stays open."""
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        for number in range(600):
+            store._folder((f"f{number}",))
+        assert len(list(Path("/proc/self/fd").iterdir())) - before <= 257
 
 
 class TestConfinement:
