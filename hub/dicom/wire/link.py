@@ -1,0 +1,158 @@
+"""One connection of the upper layer: whole protocol data units in and out, without a copy too many.
+
+Measured with DCMTK as the sender: its Nagle algorithm waits for our acknowledgement of
+each object's last segment, and the kernel delays that by 40 ms unless told to be quick.
+So acknowledgements are asked for at once after each unit (Linux), and our own answers
+leave without Nagle.
+"""
+
+import contextlib
+import socket
+import struct
+import time
+from collections.abc import Iterable
+
+from hub.dicom.wire import pdu
+from hub.dicom.wire.errors import Aborted, MessageTooLarge, NotDicomPeer, ProtocolError, TimedOut
+
+QUICK_ACK = getattr(socket, "TCP_QUICKACK", None)
+SMALLEST_BUFFER = 16 * 1024
+WHOLE_UNIT_SECONDS = 600.0
+"""Longest time one unit may take: 128 kB over the thinnest line is minutes, never ten."""
+
+_HEAD = struct.Struct(">BBI")
+_HTTP = (b"GET ", b"POST", b"HEAD", b"PUT ", b"OPTI", b"PRI ")
+
+
+class Link:
+    """A connected socket that carries protocol data units.
+
+    Parameters
+    ----------
+    connection : socket.socket
+        Connected, plain or TLS. The link owns it.
+    silence_seconds : float
+        Time without a byte after which the peer counts as dead.
+    """
+
+    def __init__(self, connection: socket.socket, silence_seconds: float) -> None:
+        self._socket = connection
+        self._buffer = bytearray(SMALLEST_BUFFER)
+        self._view = memoryview(self._buffer)
+        self.received = 0
+        """Bytes received so far."""
+        with contextlib.suppress(OSError):  # a socket that is no TCP connection
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self.wait_at_most(silence_seconds)
+
+    def wait_at_most(self, seconds: float) -> None:
+        """Set the time without a byte after which the peer counts as dead."""
+        self._socket.settimeout(seconds)
+
+    def read(self, longest: int) -> tuple[int, memoryview]:
+        """Return kind and body of the next unit; the body is valid until the next call.
+
+        Parameters
+        ----------
+        longest : int
+            Longest body that is accepted, in bytes.
+
+        Raises
+        ------
+        TimedOut
+            Nothing came for the time set.
+        Aborted
+            The connection is gone.
+        NotDicomPeer
+            The first bytes are those of another protocol.
+        ProtocolError, MessageTooLarge
+            No unit begins like this, or it is longer than allowed.
+        """
+        self._fill(pdu.HEADER_BYTES)
+        kind, _, length = _HEAD.unpack_from(self._buffer)
+        if not pdu.ASSOCIATE_RQ <= kind <= pdu.ABORT:
+            raise self._foreign()
+        if length > longest:
+            raise MessageTooLarge("the peer sends a longer protocol data unit than it was allowed")
+        if length > len(self._buffer):
+            self._view.release()
+            self._buffer = bytearray(length)
+            self._view = memoryview(self._buffer)
+        self._fill(length)
+        if QUICK_ACK is not None:
+            with contextlib.suppress(OSError):
+                self._socket.setsockopt(socket.IPPROTO_TCP, QUICK_ACK, 1)
+        return kind, self._view[:length]
+
+    def readable(self) -> bool:
+        """Tell whether something has come that was not read yet."""
+        import select
+
+        pending = getattr(self._socket, "pending", None)
+        if pending is not None and pending():
+            return True
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN | select.POLLHUP)
+        return bool(poll.poll(0))
+
+    def send(self, pieces: Iterable[bytes]) -> None:
+        """Send units.
+
+        Raises
+        ------
+        Aborted, TimedOut
+            The peer is gone, or takes nothing for the time set.
+        """
+        try:
+            for piece in pieces:
+                self._socket.sendall(piece)
+        except TimeoutError as error:
+            raise TimedOut from error
+        except OSError as error:
+            raise Aborted from error
+
+    def close(self) -> None:
+        """End the connection. What was sent is still delivered."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(OSError):
+            self._socket.close()
+
+    def drain(self, seconds: float) -> None:
+        """Wait for the peer to close first, as the standard has it after a rejection or release.
+
+        Closing with unread bytes would reset the connection, and the peer might never see
+        the reason it was given.
+        """
+        deadline = time.monotonic() + seconds
+        with contextlib.suppress(OSError):
+            self._socket.settimeout(seconds)
+            while time.monotonic() < deadline and self._socket.recv_into(self._buffer):
+                pass
+
+    def _fill(self, wanted: int) -> None:
+        got, began = 0, 0.0
+        try:
+            while got < wanted:
+                count = self._socket.recv_into(self._view[got:wanted])
+                if not count:
+                    raise Aborted
+                got += count
+                if got < wanted:
+                    began = began or time.monotonic()
+                    if time.monotonic() - began > WHOLE_UNIT_SECONDS:
+                        raise TimedOut
+        except TimeoutError as error:
+            raise TimedOut from error
+        except OSError as error:
+            raise Aborted from error
+        self.received += wanted
+
+    def _foreign(self) -> ProtocolError:
+        start = bytes(self._buffer[:4])
+        if start in _HTTP:
+            return NotDicomPeer("an HTTP client speaks to the DICOM port")
+        if start[:2] == b"\x16\x03":
+            return NotDicomPeer("the peer begins TLS on the port without TLS")
+        return NotDicomPeer("the first bytes are no DICOM protocol data unit")
