@@ -161,22 +161,22 @@ class Township:
 
     def _store(self, ae_title: str, files: list[bytes]) -> None:
         """Send files with C-STORE and insist on Success for each."""
-        from pydicom import dcmread
-        from pynetdicom import AE
+        from hub.dicom.part10 import split
+        from hub.dicom.wire.requestor import Target, connect
 
-        datasets = [dcmread(io.BytesIO(file)) for file in files]
-        entity = AE(ae_title)
-        for sop_class, syntax in {(d.SOPClassUID, d.file_meta.TransferSyntaxUID) for d in datasets}:
-            entity.add_requested_context(sop_class, [syntax])
-        association = entity.associate(
-            self.wire.dicom_host, self.wire.dicom_port, ae_title=self.wire.called_ae, max_pdu=131072
-        )
-        if not association.is_established:
-            raise DeviceFailed("no association")
+        metas = [split(file) for file in files]
+        kinds = sorted({(meta.sop_class, meta.transfer_syntax) for meta, _ in metas})
+        target = Target(self.wire.dicom_host, self.wire.dicom_port, self.wire.called_ae, ae_title)
+        association = connect(target, [(sop_class, [syntax]) for sop_class, syntax in kinds])
         try:
-            for dataset in datasets:
-                answer = association.send_c_store(dataset)
-                if "Status" not in answer or answer.Status != SUCCESS:
+            for file, (meta, offset) in zip(files, metas, strict=True):
+                context = association.context_for(meta.sop_class, meta.transfer_syntax)
+                if context is None:
+                    raise DeviceFailed("not accepted")
+                status = association.store(
+                    context, sop_class=meta.sop_class, sop_instance=meta.sop_instance, pieces=[file[offset:]]
+                )
+                if status != SUCCESS:
                     raise DeviceFailed("not stored")
         finally:
             association.release()

@@ -1,6 +1,6 @@
 """What the listener accepts: every storage SOP class in every transfer syntax.
 
-Names and UIDs come from the dictionaries of pydicom and pynetdicom. The acceptor of
+Names and UIDs come from the dictionary of pydicom. The acceptor of
 an association may offer any number of presentation contexts; only a requestor is
 held to 128 (PS3.8 section 9.3.2.2).
 """
@@ -14,6 +14,14 @@ _NOT_COMPOSITE = re.compile(r"Commitment|Directory|Management|Inventory")
 DEFLATED_IMAGE_FRAME = "1.2.840.10008.1.2.8.1"
 """Deflated Image Frame Compression (PS3.5 section A.4.13), newer than pydicom's dictionary."""
 
+_NEWER_CLASSES = {
+    "1.2.840.10008.5.1.4.1.1.66.7": "LabelMapSegmentationStorage",
+    "1.2.840.10008.5.1.4.1.1.66.8": "HeightMapSegmentationStorage",
+    "1.2.840.10008.5.1.4.1.1.9.100.1": "WaveformPresentationStateStorage",
+    "1.2.840.10008.5.1.4.1.1.9.100.2": "WaveformAcquisitionPresentationStateStorage",
+}
+"""Storage SOP classes of PS3.4 Table B.5-1 that are newer than pydicom's dictionary."""
+
 _STREAMED = ("SMPTE", "JPIP")
 """Live video over IP, and pixels fetched from elsewhere: nothing that a store can keep."""
 
@@ -25,9 +33,8 @@ def storage_classes() -> dict[str, str]:
     Retired ones included: an ultrasound machine of 1998 still sends them.
     """
     from pydicom._uid_dict import UID_dictionary
-    from pynetdicom import sop_class
 
-    known = {str(uid): keyword for keyword, uid in sop_class._STORAGE_CLASSES.items()}  # noqa: SLF001
+    known = dict(_NEWER_CLASSES)
     for uid, (name, kind, _, _, keyword) in UID_dictionary.items():
         if kind == "SOP Class" and _STORAGE_NAME.search(name) and not _NOT_COMPOSITE.search(name):
             known.setdefault(uid, keyword)
