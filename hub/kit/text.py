@@ -11,7 +11,7 @@ afterwards, because those are also trail bytes of GBK characters.
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 UNSURE_BELOW = 0.6
@@ -32,7 +32,15 @@ _DECLARED_BONUS = 0.1
 _UTF8_BONUS = 0.2
 _CUT_PENALTY = 0.2
 _REPAIR_PENALTY = 0.05
+_REPAIR_BONUS = 0.5
+_MOST_REPAIRS = 3
+"""A name passes few gateways; each one that takes it for Latin-1 doubles its bytes."""
 _MARGIN_FOR_CERTAINTY = 0.3
+_CUT_NAME = 0.5
+_EVERYWHERE = ("ISO_IR 192", "GB18030", "ISO_IR 100")
+"""Tried on all bytes, whatever is declared."""
+_SELDOM = ("Big5", "ISO_IR 13", "ISO 2022 IR 149")
+"""Tried only where a person chooses: they read Chinese of the mainland as something, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +56,8 @@ class DecodedText:
     declared: str
     used: str
     confidence: float
+    cut: bool = field(default=False, kw_only=True)
+    """Whether the bytes end within a character, which is left out."""
 
     @property
     def unsure(self) -> bool:
@@ -72,6 +82,7 @@ class _Reading:
     used: str
     score: float
     penalty: float = 0.0
+    cut: bool = False
 
 
 def decode_text(raw: bytes, declared: str | Sequence[str], override: str | None = None) -> DecodedText:
@@ -99,14 +110,14 @@ def decode_text(raw: bytes, declared: str | Sequence[str], override: str | None 
     6.1.2.5, taken from pydicom's tables.
     """
     raw = raw.rstrip(b"\0 ").lstrip(b"\0")
-    terms = tuple(declared.split("\\")) if isinstance(declared, str) else tuple(declared)
+    terms = _terms(declared)
     stated = "\\".join(terms)
     if raw.isascii() and _ESC not in raw:
         return DecodedText(raw.decode("ascii"), stated, terms[0] or "ISO_IR 6", 1.0)
     if override:
         reading = _strict(raw, override)
         if reading is not None:
-            return DecodedText(reading.text, stated, override, 1.0 - reading.penalty)
+            return DecodedText(reading.text, stated, override, 1.0 - reading.penalty, cut=reading.cut)
     if _ESC in raw:
         text = _decode_escapes(raw, terms)
         if text is not None:
@@ -121,14 +132,50 @@ def person_name(raw: bytes, declared: str | Sequence[str], override: str | None 
     The ideographic group is preferred for display. Components are joined without
     a space when they are Chinese, Japanese or Korean, with one otherwise.
     """
-    whole = decode_text(raw, declared, override)
+    return _as_name(decode_text(raw, declared, override))
+
+
+def name_readings(raw: bytes, declared: str | Sequence[str]) -> tuple[PersonName, ...]:
+    """Return every way in which the bytes of a name can be read, the likely sets and readings first.
+
+    For a person who knows the patient: more character sets are tried than by `person_name`,
+    and here `confidence` is the plausibility of each reading by itself.
+    """
+    plain = decode_text(raw, declared)
+    raw = raw.strip(b"\0 ")
+    if raw.isascii() or (_ESC in raw and not plain.unsure):
+        return (_as_name(plain),)
+    terms = _terms(declared)
+    likely = _readings(raw.replace(_ESC, b""), terms, (*terms, *_EVERYWHERE))
+    seldom = _readings(raw.replace(_ESC, b""), terms, _SELDOM)
+    found = {plain.text: plain} if _ESC in raw else {}
+    for reading in (*likely, *seldom):
+        score = round(max(0.0, min(1.0, reading.score)), 2)
+        found.setdefault(
+            reading.text, DecodedText(reading.text, plain.declared, reading.used, score, cut=reading.cut)
+        )
+    found.setdefault(plain.text, plain)
+    return tuple(map(_as_name, found.values()))
+
+
+def _as_name(whole: DecodedText) -> PersonName:
     first = whole.text.split("\\", 1)[0]
     groups = [group.strip().rstrip("^") for group in first.split("=", 2)]
     alphabetic, ideographic, phonetic = (*groups, "", "")[:3]
     lines = map(_join_components, (ideographic, alphabetic, phonetic))
     display = next((line for line in lines if line), "")
+    # A description without its last character is still one; a name may be another one.
+    confidence = min(whole.confidence, _CUT_NAME) if whole.cut else whole.confidence
     return PersonName(
-        first, whole.declared, whole.used, whole.confidence, alphabetic, ideographic, phonetic, display
+        first,
+        whole.declared,
+        whole.used,
+        confidence,
+        alphabetic,
+        ideographic,
+        phonetic,
+        display,
+        cut=whole.cut,
     )
 
 
@@ -138,10 +185,26 @@ def _join_components(group: str) -> str:
     return ("" if cjk else " ").join(parts)
 
 
+def _terms(declared: str | Sequence[str]) -> tuple[str, ...]:
+    return tuple(declared.split("\\")) if isinstance(declared, str) else tuple(declared)
+
+
 def _best(raw: bytes, terms: Sequence[str], stated: str) -> DecodedText:
     """Score every strict decoding and keep the most plausible."""
+    ranked = _readings(raw, terms, (*terms, *_EVERYWHERE))
+    if not ranked or ranked[0].score <= 0:
+        return DecodedText(raw.decode("gb18030", errors="replace"), stated, "GB18030", 0.0)
+    best = ranked[0]
+    margin = best.score - (ranked[1].score if len(ranked) > 1 else 0.0)
+    certainty = 0.5 + 0.5 * min(1.0, margin / _MARGIN_FOR_CERTAINTY)
+    confidence = max(0.0, min(1.0, best.score) * certainty - best.penalty)
+    return DecodedText(best.text, stated, best.used, round(confidence, 2), cut=best.cut)
+
+
+def _readings(raw: bytes, terms: Sequence[str], candidates: Sequence[str]) -> list[_Reading]:
+    """Return the strict readings under `candidates`, of which `terms` are declared; the best first."""
     readings: dict[str, _Reading] = {}
-    for term in dict.fromkeys((*terms, "ISO_IR 192", "GB18030", "ISO_IR 100")):
+    for term in dict.fromkeys(candidates):
         reading = _strict(raw, term) if term else None
         if reading is None:
             continue
@@ -151,19 +214,15 @@ def _best(raw: bytes, terms: Sequence[str], stated: str) -> DecodedText:
         score = _plausibility(reading.text, one_script) - reading.penalty + bonus
         if term == "ISO_IR 192" and _hardly_by_chance(reading.text):
             score += _UTF8_BONUS
-        _keep(readings, _Reading(reading.text, term, score, reading.penalty))
+        _keep(readings, replace(reading, score=score))
         repaired = _undo_mojibake(reading.text) if term in {"ISO_IR 192", "GB18030"} else None
         if repaired is not None:
-            score = _plausibility(repaired.text, stated=False) - _REPAIR_PENALTY
-            _keep(readings, _Reading(repaired.text, repaired.used, score, _REPAIR_PENALTY))
-    ranked = sorted(readings.values(), key=lambda reading: reading.score, reverse=True)
-    if not ranked or ranked[0].score <= 0:
-        return DecodedText(raw.decode("gb18030", errors="replace"), stated, "GB18030", 0.0)
-    best = ranked[0]
-    margin = best.score - (ranked[1].score if len(ranked) > 1 else 0.0)
-    certainty = 0.5 + 0.5 * min(1.0, margin / _MARGIN_FOR_CERTAINTY)
-    confidence = max(0.0, min(1.0, best.score) * certainty - best.penalty)
-    return DecodedText(best.text, stated, best.used, round(confidence, 2))
+            penalty = _REPAIR_PENALTY + repaired.penalty
+            score = _plausibility(repaired.text, stated=False) - penalty
+            if not repaired.cut and _repaired_for_sure(reading.text, repaired.text):
+                score += _REPAIR_BONUS
+            _keep(readings, replace(repaired, score=score, penalty=penalty))
+    return sorted(readings.values(), key=lambda reading: reading.score, reverse=True)
 
 
 def _keep(readings: dict[str, _Reading], reading: _Reading) -> None:
@@ -184,18 +243,51 @@ def _strict(raw: bytes, term: str) -> _Reading | None:
         text = raw[: error.start].decode(codec, errors="ignore")
         cut = error.end >= len(raw) and len(raw) - error.start < 4  # noqa: PLR2004 - longest character
         # Without one whole character before the cut there is no sign of this charset.
-        return _Reading(text, term, 0.0, _CUT_PENALTY) if cut and not text.isascii() else None
+        return _Reading(text, term, 0.0, _CUT_PENALTY, cut=True) if cut and not text.isascii() else None
 
 
 def _undo_mojibake(text: str) -> _Reading | None:
-    """Undo Chinese bytes that some gateway took for Latin-1 and stored as Unicode."""
-    if text.isascii() or any(ord(character) > 0xFF for character in text):  # noqa: PLR2004 - Latin-1
+    """Undo Chinese bytes that some gateway took for Latin-1 and stored as Unicode, perhaps repeatedly."""
+    for _ in range(_MOST_REPAIRS):
+        raw = _as_western(text)
+        if raw is None:
+            return None
+        unicode, chinese = _strict(raw, "ISO_IR 192"), _strict(raw, "GB18030")
+        if unicode is not None and not unicode.cut and _as_western(unicode.text) is not None:
+            text = unicode.text  # taken for Latin-1 more than once
+            continue
+        for reading in (unicode, chinese):
+            if reading is not None and _only_cjk(reading.text):
+                return replace(reading, used=f"{reading.used} within ISO_IR 100")
         return None
-    for term in ("ISO_IR 192", "GB18030"):
-        reading = _strict(text.encode("latin-1"), term)
-        if reading is not None and _only_cjk(reading.text):
-            return _Reading(reading.text, f"{term} within ISO_IR 100", 0.0)
     return None
+
+
+def _as_western(text: str) -> bytes | None:
+    """Return the bytes of which Latin-1 or Windows-1252 made this text, None when they did not."""
+    if text.isascii():
+        return None
+    try:
+        return b"".join(map(_western_byte, text))
+    except UnicodeEncodeError:
+        return None
+
+
+def _western_byte(character: str) -> bytes:
+    # What Windows-1252 leaves undefined came through as the control character of that number.
+    return character.encode("latin-1" if ord(character) <= 0xFF else "cp1252")  # noqa: PLR2004 - Latin-1
+
+
+def _repaired_for_sure(garbled: str, repaired: str) -> bool:
+    """Tell whether so many Latin letters in a row, all bytes of Chinese, can be no accident.
+
+    Read as GBK those bytes are Chinese as well: characters that all begin with 0xC2 or
+    0xC3 (with Windows-1252 a few more). Three of them one after another are no name.
+    """
+    enough = 3
+    if sum(not character.isascii() for character in garbled) < enough:
+        return False
+    return re.search(r"[A-Za-z][^\x00-\x7f]|[^\x00-\x7f][A-Za-z]", repaired) is None
 
 
 @lru_cache(maxsize=64)
