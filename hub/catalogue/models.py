@@ -3,10 +3,33 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint, event
+from sqlalchemy.engine.interfaces import ExecutionContext
 from sqlalchemy.orm import Mapped, mapped_column
 
 from hub.db.base import Base, HasId
+from hub.kit.people import searchable_name
+from hub.kit.text import person_name
+
+BY_PREFIX = "text_pattern_ops"
+"""PostgreSQL's kind of index that serves LIKE 'prefix%' in every collation; SQLite's all do."""
+
+
+def _name_key(context: ExecutionContext) -> str:
+    """Return the searchable form of a new row's patient name."""
+    return searchable_name(context.get_current_parameters()["patient_name"])  # type: ignore[attr-defined]
+
+
+def _name_alias(context: ExecutionContext) -> str:
+    """Return the searchable alphabetic form of a name that is shown in ideographs."""
+    given = context.get_current_parameters()  # type: ignore[attr-defined]
+    raw = given.get("name_raw") or b""
+    if b"=" not in raw:
+        return ""
+    name = person_name(raw, given.get("declared_charset") or "", given.get("name_charset") or None)
+    return (
+        searchable_name(name.alphabetic) if name.display == given["patient_name"] and name.ideographic else ""
+    )
 
 
 class Study(HasId, Base):
@@ -15,14 +38,23 @@ class Study(HasId, Base):
     __tablename__ = "study"
     __table_args__ = (
         UniqueConstraint("site_id", "study_uid"),
-        Index("ix_study_site_date", "site_id", "study_date"),
+        Index("ix_study_newest", "study_date", "study_time", "id"),
+        Index("ix_study_site_newest", "site_id", "study_date", "study_time", "id"),
         Index("ix_study_site_local", "site_id", "local_id"),
+        Index("ix_study_local_id", "local_id", postgresql_ops={"local_id": BY_PREFIX}),
+        Index("ix_study_name_key", "name_key", postgresql_ops={"name_key": BY_PREFIX}),
+        Index("ix_study_name_alias", "name_alias", postgresql_ops={"name_alias": BY_PREFIX}),
+        Index("ix_study_accession", "accession", postgresql_ops={"accession": BY_PREFIX}),
     )
 
     site_id: Mapped[str] = mapped_column(ForeignKey("site.id"))
     study_uid: Mapped[str] = mapped_column(String(64), index=True)
     local_id: Mapped[str] = mapped_column(String(64), default="")
-    patient_name: Mapped[str] = mapped_column(String(200), default="", index=True)
+    patient_name: Mapped[str] = mapped_column(String(200), default="")
+    name_key: Mapped[str] = mapped_column(String(200), default=_name_key)
+    """`patient_name` as it is searched: one case, one width, single spaces."""
+    name_alias: Mapped[str] = mapped_column(String(200), default=_name_alias)
+    """The alphabetic form in the same way, of a name that is shown in ideographs."""
     name_charset: Mapped[str] = mapped_column(String(32), default="")
     """Character set in which the name was read; it may differ from the declared one."""
     name_confidence: Mapped[float] = mapped_column(default=1.0)
@@ -32,8 +64,11 @@ class Study(HasId, Base):
     """Specific Character Set of the first object, as it states it."""
     sex: Mapped[str] = mapped_column(String(1), default="")
     birth_date: Mapped[str] = mapped_column(String(8), default="")
-    accession: Mapped[str] = mapped_column(String(64), default="", index=True)
-    study_date: Mapped[str] = mapped_column(String(8), default="", index=True)
+    accession: Mapped[str] = mapped_column(String(64), default="")
+    study_number: Mapped[str] = mapped_column(String(64), default="")
+    """Study ID (0020,0010): the device's own number."""
+    referring_name: Mapped[str] = mapped_column(String(200), default="")
+    study_date: Mapped[str] = mapped_column(String(8), default="")
     study_time: Mapped[str] = mapped_column(String(16), default="")
     description: Mapped[str] = mapped_column(String(200), default="")
     modality: Mapped[str] = mapped_column(String(16), default="")
@@ -53,11 +88,20 @@ class Study(HasId, Base):
     settle_reason: Mapped[str] = mapped_column(String(32), default="")
 
 
+@event.listens_for(Study.patient_name, "set")
+def _name_changed(study: Study, name: str, _before: object, _initiator: object) -> None:
+    """Keep the searched form beside the shown one when a name is corrected."""
+    study.name_key = searchable_name(name)
+
+
 class Series(HasId, Base):
     """A series within a study."""
 
     __tablename__ = "series"
-    __table_args__ = (UniqueConstraint("study_id", "series_uid"),)
+    __table_args__ = (
+        UniqueConstraint("study_id", "series_uid"),
+        Index("ix_series_modality", "modality", "study_id"),
+    )
 
     study_id: Mapped[str] = mapped_column(ForeignKey("study.id"))
     series_uid: Mapped[str] = mapped_column(String(64), index=True)
@@ -65,6 +109,12 @@ class Series(HasId, Base):
     number: Mapped[int | None]
     description: Mapped[str] = mapped_column(String(200), default="")
     body_part: Mapped[str] = mapped_column(String(64), default="")
+    performed_date: Mapped[str] = mapped_column(String(8), default="")
+    performed_time: Mapped[str] = mapped_column(String(16), default="")
+    step_id: Mapped[str] = mapped_column(String(64), default="")
+    """Scheduled Procedure Step ID of the first request that the object names."""
+    procedure_id: Mapped[str] = mapped_column(String(64), default="")
+    """Requested Procedure ID of the same."""
     n_instances: Mapped[int] = mapped_column(default=0)
     metadata_key: Mapped[str] = mapped_column(String(512), default="")
     """Stored DICOM JSON of the whole series; empty while objects may still come."""
@@ -164,7 +214,7 @@ class Pack(HasId, Base):
 
 
 class RetiredObject(HasId, Base):
-    """A stored object that nothing points at any more; removed after a while, because a reader may be in it."""
+    """A stored object that nothing points at any more; removed later, as a reader may be in it."""
 
     __tablename__ = "retired_object"
 

@@ -50,6 +50,12 @@ class InstanceFacts:
     """As typed by the sender of an upload."""
     urgency: str = ""
     """As marked by the sender of an upload."""
+    study_number: str = ""
+    referring_name: str = ""
+    performed_date: str = ""
+    performed_time: str = ""
+    step_id: str = ""
+    procedure_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -141,6 +147,7 @@ def register(  # noqa: PLR0917 - the five things that make a reception
         _set_apart(session, "uid_conflict", facts, file, origin, now, instance.id)
         return Outcome.CONFLICT
     study.n_instances += 1
+    series.n_instances += 1
     study.n_series += int(new_series)
     _audit(session, Tag.INSTANCE_RECEIVE, origin, instance.id, sop_uid=facts.sop_uid, sha256=dataset_sha256)
     _arrived(session, study, first=new_study, settings=settings, now=now)
@@ -198,6 +205,8 @@ def _study(
             "sex": facts.sex[:1],
             "birth_date": facts.birth_date[:8],
             "accession": facts.accession[:64],
+            "study_number": facts.study_number[:64],
+            "referring_name": facts.referring_name[:200],
             "study_date": facts.study_date[:8],
             "study_time": facts.study_time[:16],
             "description": facts.study_description[:200],
@@ -222,6 +231,10 @@ def _series(session: Session, study: Study, facts: InstanceFacts) -> tuple[Serie
             "number": facts.series_number,
             "description": facts.series_description[:200],
             "body_part": facts.body_part[:64],
+            "performed_date": facts.performed_date[:8],
+            "performed_time": facts.performed_time[:16],
+            "step_id": facts.step_id[:64],
+            "procedure_id": facts.procedure_id[:64],
         },
     )
 

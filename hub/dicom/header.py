@@ -82,6 +82,7 @@ class InstanceHeader:
     series_uid: str
     patient: HeaderPatient
     accession: str
+    referring: PersonName
     study_id: str
     study_date: str
     study_time: str
@@ -95,6 +96,12 @@ class InstanceHeader:
     instance_number: int | None
     acquired_date: str
     acquired_time: str
+    performed_date: str
+    performed_time: str
+    step_id: str
+    """Scheduled Procedure Step ID of the first item of Request Attributes."""
+    procedure_id: str
+    """Requested Procedure ID of the same item."""
     station: DecodedText
     institution: DecodedText
     manufacturer: DecodedText
@@ -151,6 +158,7 @@ class _Reader:
 
     def header(self, transfer_syntax: str, sop_class: str) -> InstanceHeader:
         code = self._values.code
+        request = self._values.item(0x00400275, 0)
         return InstanceHeader(
             sop_uid=self._uid(0x00080018),
             sop_class=_tolerant_uid(code(0x00080016) or sop_class),
@@ -166,6 +174,7 @@ class _Reader:
                 age=code(0x00101010),
             ),
             accession=self._text(0x00080050).text,
+            referring=person_name(self._values.raw(0x00080090), self._charset, self._override),
             study_id=self._text(0x00200010).text,
             study_date=_date(code(0x00080020)),
             study_time=_time(code(0x00080030)),
@@ -179,6 +188,10 @@ class _Reader:
             instance_number=self._values.number(0x00200013),
             acquired_date=_date(code(0x00080022) or code(0x00080023)),
             acquired_time=_time(code(0x00080032) or code(0x00080033)),
+            performed_date=_date(code(0x00400244)),
+            performed_time=_time(code(0x00400245)),
+            step_id=self._text(0x00400009, request).text if request else "",
+            procedure_id=self._text(0x00401001, request).text if request else "",
             station=self._text(0x00081010),
             institution=self._text(0x00080080),
             manufacturer=self._text(0x00080070),
@@ -187,8 +200,8 @@ class _Reader:
             pixels=check_pixels(self._values),
         )
 
-    def _text(self, tag: int) -> DecodedText:
-        return decode_text(self._values.raw(tag), self._charset, self._override)
+    def _text(self, tag: int, values: Values | None = None) -> DecodedText:
+        return decode_text((values or self._values).raw(tag), self._charset, self._override)
 
     def _uid(self, tag: int) -> str:
         try:

@@ -58,6 +58,11 @@ def comparable_name(name: str) -> str:
     )
 
 
+def searchable_name(name: str) -> str:
+    """Return a name as searches compare it: one case, one width, one space between words."""
+    return " ".join(unicodedata.normalize("NFKC", name).casefold().replace("^", " ").split())[:200]
+
+
 def same_script(first: str, second: str) -> bool:
     """Tell whether two names are both in Han characters or both not: pinyin and 汉字 cannot be compared."""
     return has_han(first) == has_han(second)

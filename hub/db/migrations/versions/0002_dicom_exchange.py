@@ -4,11 +4,21 @@ import sqlalchemy as sa
 from alembic import op
 
 import hub.db.base
+from hub.kit.people import searchable_name
 
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
 depends_on = None
+
+SEARCHED_OF_STUDIES = {"name_key": 200, "name_alias": 200, "study_number": 64, "referring_name": 200}
+SEARCHED_OF_SERIES = {"performed_date": 8, "performed_time": 16, "step_id": 64, "procedure_id": 64}
+OLD_STUDY_INDEXES = (
+    "ix_study_accession",
+    "ix_study_patient_name",
+    "ix_study_site_date",
+    "ix_study_study_date",
+)
 
 
 def upgrade() -> None:
@@ -235,13 +245,63 @@ def upgrade() -> None:
             sa.Column("declared_charset", sa.String(length=64), nullable=False, server_default="")
         )
 
+    _add_what_is_searched()
     op.execute("UPDATE association_refusal SET last_at = at")
     op.execute(
         "UPDATE series SET n_instances = (SELECT count(*) FROM instance WHERE instance.series_id = series.id)"
     )
 
 
+def _add_what_is_searched() -> None:
+    """Columns and indexes of searches over a million studies."""
+    with op.batch_alter_table("series", schema=None) as batch_op:
+        for name, length in SEARCHED_OF_SERIES.items():
+            batch_op.add_column(sa.Column(name, sa.String(length=length), nullable=False, server_default=""))
+        batch_op.create_index("ix_series_modality", ["modality", "study_id"], unique=False)
+    with op.batch_alter_table("study", schema=None) as batch_op:
+        for name, length in SEARCHED_OF_STUDIES.items():
+            batch_op.add_column(sa.Column(name, sa.String(length=length), nullable=False, server_default=""))
+        for name in OLD_STUDY_INDEXES:
+            batch_op.drop_index(name)
+        batch_op.create_index("ix_study_newest", ["study_date", "study_time", "id"], unique=False)
+        batch_op.create_index(
+            "ix_study_site_newest", ["site_id", "study_date", "study_time", "id"], unique=False
+        )
+        for name in ("local_id", "name_key", "name_alias", "accession"):
+            batch_op.create_index(
+                f"ix_study_{name}", [name], unique=False, postgresql_ops={name: "text_pattern_ops"}
+            )
+    _fill_name_keys()
+
+
+def _remove_what_is_searched() -> None:
+    with op.batch_alter_table("study", schema=None) as batch_op:
+        for name in ("accession", "name_alias", "name_key", "local_id", "site_newest", "newest"):
+            batch_op.drop_index(f"ix_study_{name}")
+        batch_op.create_index("ix_study_site_date", ["site_id", "study_date"], unique=False)
+        for name in ("accession", "patient_name", "study_date"):
+            batch_op.create_index(f"ix_study_{name}", [name], unique=False)
+        for name in reversed(SEARCHED_OF_STUDIES):
+            batch_op.drop_column(name)
+    with op.batch_alter_table("series", schema=None) as batch_op:
+        batch_op.drop_index("ix_series_modality")
+        for name in reversed(SEARCHED_OF_SERIES):
+            batch_op.drop_column(name)
+
+
+def _fill_name_keys() -> None:
+    """Bring the searched form of the names that are there already up to date."""
+    study = sa.table("study", sa.column("id"), sa.column("patient_name"), sa.column("name_key"))
+    connection = op.get_bind()
+    named = connection.execute(sa.select(study.c.id, study.c.patient_name)).all()
+    filled = study.update().where(study.c.id == sa.bindparam("row"))
+    if named:
+        keys = [{"row": row, "name_key": searchable_name(name)} for row, name in named]
+        connection.execute(filled.values(name_key=sa.bindparam("name_key")), keys)
+
+
 def downgrade() -> None:
+    _remove_what_is_searched()
     with op.batch_alter_table("study", schema=None) as batch_op:
         batch_op.drop_column("declared_charset")
         batch_op.drop_column("name_raw")
