@@ -44,7 +44,7 @@ from storage.staged import Piece, Staged
 STALE_SECONDS: Final = 3600
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # NONBLOCK: a FIFO must not hang us
-_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_CREATE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _REMEMBERED_DIRECTORIES: Final = 100_000
 _OPEN_FOLDERS: Final = 256
 _IOV_MAX: Final = 1024  # pieces that one writev takes, limits.h of Linux
@@ -332,6 +332,9 @@ class _StagedFile(Staged):
         with self._store.translated():
             for start in range(0, len(pieces), _IOV_MAX):
                 _write_all(self._descriptor, pieces[start : start + _IOV_MAX])
+
+    def _readable(self) -> BinaryIO:
+        return os.fdopen(self._descriptor, "rb", closefd=False)
 
     def _keep(self, key: str) -> None:
         with self._store.translated():

@@ -115,6 +115,9 @@ class _StagedBytes(Staged):
         for piece in pieces:
             self._buffer.write(piece)
 
+    def _readable(self) -> BinaryIO:
+        return self._buffer
+
     def _keep(self, key: str) -> None:
         self._store.keep(key, self._buffer.getvalue())
 

@@ -453,6 +453,9 @@ class _Spool(Staged):
                 f"make room there or set TMPDIR ({error.strerror})"
             ) from error
 
+    def _readable(self) -> BinaryIO:
+        return cast("BinaryIO", self._spool)
+
     def _keep(self, key: str) -> None:
         self._spool.seek(0)
         self._store.send(key, self._spool, self.size, self.sha256)

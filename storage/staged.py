@@ -4,7 +4,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 from storage.base import Stored, check_key
 
@@ -22,6 +22,7 @@ class Staged(ABC):
         self._size = 0
         self._digest = hashlib.sha256()
         self._open = True
+        self._sealed = False
 
     @property
     def size(self) -> int:
@@ -46,6 +47,8 @@ class Staged(ABC):
     def write_many(self, pieces: Sequence[Piece]) -> None:
         """Add several pieces in order, with fewer calls of the system than one by one."""
         self._require_open()
+        if self._sealed:
+            raise ValueError("this object was read already: nothing can be added to it")
         try:
             for piece in pieces:
                 self._digest.update(piece)
@@ -54,6 +57,15 @@ class Staged(ABC):
             self.discard()
             raise
         self._size += sum(map(len, pieces))
+
+    def reader(self) -> BinaryIO:
+        """Return what was written, for random access; nothing can be added from here on.
+
+        It ends with this object and must not be closed.
+        """
+        self._require_open()
+        self._sealed = True
+        return self._readable()
 
     def commit(self, key: str) -> Stored:
         """Keep the bytes under `key`: atomic and durable as `storage.base.ObjectStore.put`.
@@ -83,6 +95,10 @@ class Staged(ABC):
     @abstractmethod
     def _append(self, pieces: Sequence[Piece]) -> None:
         """Take the pieces."""
+
+    @abstractmethod
+    def _readable(self) -> BinaryIO:
+        """Return a seekable file over what was taken."""
 
     @abstractmethod
     def _keep(self, key: str) -> None:

@@ -158,6 +158,20 @@ class TestStage:
             assert staged.commit("zero") == Stored("zero", 0, EMPTY_SHA256)
         assert store.get("zero") == b""
 
+    def test_can_be_read_before_it_has_a_key(self, store: ObjectStore) -> None:
+        with store.stage() as staged:
+            staged.write_many([b"head", b"-", b"tail"])
+            reader = staged.reader()
+            assert reader.seek(0, 2) == 9
+            reader.seek(5)
+            assert reader.read(10) == b"tail"
+            reader.seek(0)
+            assert reader.read(4) == b"head"
+            with pytest.raises(ValueError, match="nothing can be added"):
+                staged.write(b"more")
+            staged.commit("k")
+        assert store.get("k") == b"head-tail"
+
     def test_replaces_the_whole_object(self, store: ObjectStore) -> None:
         store.put("k", b"the first and longer one")
         with store.stage() as staged:
