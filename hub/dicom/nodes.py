@@ -1,0 +1,327 @@
+"""The registry of other DICOM systems, and what an attempt to talk to one of them shows."""
+
+import socket
+import ssl
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from hub.audit import service as audit
+from hub.audit.service import ActorRef
+from hub.audit.tags import Tag
+from hub.config import Settings
+from hub.context import Context
+from hub.dicom.exchange_repository import ForwardRepository, NodeRepository
+from hub.dicom.models import DicomNode
+from hub.dicom.wire.errors import AssociationEnded, PeerRefused, PeerUnreachable, ProtocolError, TimedOut
+from hub.dicom.wire.requestor import Target, echo
+from hub.errors import Conflict, HubError, NotFound, Rejected
+from hub.jobs.queue import enqueue
+from hub.kit.ids import new_id
+from hub.sites.service import AE_LENGTH, AeTitleInvalid
+
+LAST_PORT = 65535
+NAME_LENGTH, HOST_LENGTH, MODALITY_LENGTH = 64, 255, 16
+ECHO_SECONDS = 6.0
+
+ANSWERS = "ok"
+"""Outcome of an echo that was answered Success."""
+
+
+class NodeNameMissing(Rejected):
+    """A node needs a name of at most 64 characters."""
+
+
+class NodeNameTaken(Conflict):
+    """Another node has that name."""
+
+
+class NodeHostInvalid(Rejected):
+    """The address of a node is a host name or an IP address."""
+
+
+class PortInvalid(Rejected):
+    """A port is a number from 1 to 65535."""
+
+
+@dataclass(frozen=True)
+class NodeFacts:
+    """Everything about a node that a person sets; see `hub.dicom.models.DicomNode`."""
+
+    name: str
+    ae_title: str
+    host: str
+    port: int
+    tls: bool = False
+    calling_ae: str = ""
+    active: bool = True
+    forward: bool = False
+    forward_sites: tuple[str, ...] = ()
+    forward_modalities: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class EchoResult:
+    """What came of asking a node for a sign of life.
+
+    Attributes
+    ----------
+    outcome : str
+        `ANSWERS`, or the word for what was wrong (`trouble_of`).
+    seconds : float
+        How long it took.
+    """
+
+    outcome: str
+    seconds: float
+
+    @property
+    def works(self) -> bool:
+        """Whether the node answered as it should."""
+        return self.outcome == ANSWERS
+
+
+def add_node(session: Session, facts: NodeFacts, *, now: datetime, actor: ActorRef) -> DicomNode:
+    """Register a node.
+
+    Raises
+    ------
+    Rejected
+        Name, titles, address or port cannot be one.
+    Conflict
+        The name is taken.
+    """
+    facts = _checked(session, facts)
+    node = DicomNode(created_at=now, forward_sites=[], forward_modalities=[])
+    _apply(node, facts)
+    session.add(node)
+    session.flush()
+    _audit(session, Tag.NODE_CREATE, node, actor)
+    return node
+
+
+def change_node(session: Session, node_id: str, facts: NodeFacts, *, actor: ActorRef) -> DicomNode:
+    """Change a node; what waits for it is tried at once with the new settings.
+
+    Raises
+    ------
+    NotFound, Rejected, Conflict
+        As `add_node`.
+    """
+    node = _locked(session, node_id)
+    _apply(node, _checked(session, facts, own_id=node_id))
+    _audit(session, Tag.NODE_CHANGE, node, actor)
+    try_now(session, node)
+    return node
+
+
+def set_node_active(session: Session, node_id: str, *, active: bool, actor: ActorRef) -> DicomNode:
+    """Hold back everything for a node, or let it go again."""
+    node = _locked(session, node_id)
+    node.active = active
+    _audit(session, Tag.NODE_CHANGE, node, actor)
+    if active:
+        try_now(session, node)
+    return node
+
+
+def remove_node(session: Session, node_id: str, *, actor: ActorRef) -> None:
+    """Take a node off the registry with all that is queued for it; the trail keeps what it was sent."""
+    node = _locked(session, node_id)
+    _audit(session, Tag.NODE_REMOVE, node, actor)
+    NodeRepository(session).remove(node_id)
+
+
+def require_node(session: Session, name: str) -> DicomNode:
+    """Return a node by its name or row id or raise `NotFound`."""
+    node = NodeRepository(session).named(name)
+    if node is None:
+        raise NotFound(f"no node is called {name}")
+    return node
+
+
+def try_now(session: Session, node: DicomNode) -> None:
+    """Forget that a node could not be reached, and send everything that waits for it at once."""
+    ForwardRepository(session).let_all_go(node.id)
+    forgive(session, node)
+
+
+def forgive(session: Session, node: DicomNode) -> None:
+    """Forget that a node could not be reached, and let a run look after it."""
+    node.failures, node.failing_since, node.retry_at, node.last_error = 0, None, None, ""
+    session.flush()
+    wake(session, node.id)
+
+
+def wake(session: Session, node_id: str, delay_seconds: float = 0.0) -> None:
+    """Let a run look after a node; runs that were not started yet are one."""
+    enqueue(
+        session,
+        "dicom.forward_to_node",
+        delay_seconds=delay_seconds,
+        once_key=node_id,
+        node_id=node_id,
+        run_id=new_id(),
+    )
+
+
+def target_of(node: DicomNode, settings: Settings) -> Target:
+    """Return how to call a node."""
+    return Target(
+        node.host,
+        node.port,
+        node.ae_title,
+        node.calling_ae or settings.dicom_ae_title,
+        client_tls(settings) if node.tls else None,
+    )
+
+
+def client_tls(settings: Settings) -> ssl.SSLContext:
+    """Return how the hub speaks TLS with nodes: their certificates must be good for their host names."""
+    del settings
+    return ssl.create_default_context()
+
+
+def echo_node(context: Context, node_id: str) -> EchoResult:
+    """Ask a node for a sign of life, outside any transaction, and keep what came of it.
+
+    Raises
+    ------
+    NotFound
+        There is no such node.
+    """
+    with context.db.reading() as session:
+        node = NodeRepository(session).node(node_id)
+        if node is None:
+            raise NotFound("no such node")
+        target = target_of(node, context.settings)
+    result = echo_target(target)
+    with context.db.transaction() as session:
+        node = NodeRepository(session).lock(node_id)
+        if node is not None:
+            node.echo_at, node.echo_outcome = context.clock(), result.outcome
+            if result.works and node.failures:
+                try_now(session, node)
+    return result
+
+
+def echo_target(target: Target) -> EchoResult:
+    """Ask for a sign of life and put the outcome into a word."""
+    started = time.monotonic()
+    try:
+        status = echo(target, timeout_seconds=ECHO_SECONDS)
+        outcome = ANSWERS if status == 0 else f"status:{status:04X}"
+    except HubError as error:
+        outcome = trouble_of(error)
+    return EchoResult(outcome, time.monotonic() - started)
+
+
+_REFUSALS = {
+    "called AE title not recognised": "called_unknown",
+    "calling AE title not recognised": "calling_unknown",
+    "temporary congestion": "busy",
+    "local limit exceeded": "busy",
+    "association aborted": "aborted",
+}
+_CAUSES: tuple[tuple[type[BaseException], str], ...] = (
+    (ssl.SSLError, "tls_failed"),
+    (socket.gaierror, "host_unknown"),
+    (TimeoutError, "no_answer"),
+    (ConnectionRefusedError, "port_closed"),
+    (TimedOut, "not_dicom"),
+    (AssociationEnded, "not_dicom"),
+    (ProtocolError, "not_dicom"),
+)
+
+
+def trouble_of(error: HubError) -> str:
+    """Return the word for what kept an association from coming about or from going on.
+
+    The words are keys of the catalogue: ``exchange.trouble.WORD`` says what it means and
+    ``exchange.advice.WORD`` what to do.
+    """
+    if isinstance(error, PeerRefused):
+        return _REFUSALS.get(error.reason, "refused")
+    if isinstance(error, PeerUnreachable):
+        cause = error.__cause__
+        return next((word for kind, word in _CAUSES if isinstance(cause, kind)), "unreachable")
+    if isinstance(error, TimedOut):
+        return "silent"
+    if isinstance(error, (AssociationEnded, ProtocolError)):
+        return "broken"
+    return "no_verification"
+
+
+def addresses_of(hosts: Iterable[str]) -> dict[str, frozenset[str]]:
+    """Return the IP addresses of hosts; none for one whose name is not known. Asks the network."""
+    found = {}
+    for host in set(hosts):
+        try:
+            found[host] = frozenset(str(entry[4][0]) for entry in socket.getaddrinfo(host, None))
+        except OSError:
+            found[host] = frozenset()
+    return found
+
+
+def _checked(session: Session, facts: NodeFacts, own_id: str = "") -> NodeFacts:
+    name, host = facts.name.strip(), facts.host.strip()
+    if not 1 <= len(name) <= NAME_LENGTH:
+        raise NodeNameMissing
+    if not host or len(host) > HOST_LENGTH or not host.isascii() or set(host) & set(" /\\@"):
+        raise NodeHostInvalid
+    if not 1 <= facts.port <= LAST_PORT:
+        raise PortInvalid
+    other = NodeRepository(session).named(name)
+    if other is not None and other.id != own_id:
+        raise NodeNameTaken
+    modalities = tuple(sorted({each.strip().upper()[:MODALITY_LENGTH] for each in facts.forward_modalities}))
+    return NodeFacts(
+        name,
+        _title(facts.ae_title),
+        host,
+        facts.port,
+        facts.tls,
+        _title(facts.calling_ae) if facts.calling_ae.strip() else "",
+        facts.active,
+        facts.forward,
+        facts.forward_sites,
+        tuple(each for each in modalities if each),
+    )
+
+
+def _title(text: str) -> str:
+    title = text.strip()
+    if not 1 <= len(title) <= AE_LENGTH or not title.isascii() or not title.isprintable() or "\\" in title:
+        raise AeTitleInvalid
+    return title
+
+
+def _apply(node: DicomNode, facts: NodeFacts) -> None:
+    node.name, node.ae_title, node.calling_ae = facts.name, facts.ae_title, facts.calling_ae
+    node.host, node.port, node.tls = facts.host, facts.port, facts.tls
+    node.active, node.forward = facts.active, facts.forward
+    node.forward_sites, node.forward_modalities = list(facts.forward_sites), list(facts.forward_modalities)
+
+
+def _locked(session: Session, node_id: str) -> DicomNode:
+    node = NodeRepository(session).lock(node_id)
+    if node is None:
+        raise NotFound("no such node")
+    return node
+
+
+def _audit(session: Session, tag: Tag, node: DicomNode, actor: ActorRef) -> None:
+    audit.record(
+        session,
+        tag,
+        actor=actor,
+        subject_kind="node",
+        subject_id=node.id,
+        ae_title=node.ae_title,
+        called_at=f"{node.host}:{node.port}",
+        active=int(node.active),
+        forward=int(node.forward),
+    )
