@@ -40,11 +40,15 @@ class SiteRepository(Repository):
             statement if site_id is None else statement.where(Device.site_id == site_id)
         ).all()
 
-    def devices_on_wire(self, ae_title: str, address: str) -> Sequence[Device]:
-        """Return the devices an association could come from, by address or title; blocked ones too."""
-        return self.session.scalars(
-            select(Device).where(or_(Device.address == address, Device.ae_title == ae_title))
-        ).all()
+    def devices_on_wire(self, ae_title: str, address: str, certificate_sha256: str = "") -> Sequence[Device]:
+        """Return the devices that certificate, address or title (in any case) point at; blocked ones too."""
+        conditions = [
+            Device.address == address if address else None,
+            func.upper(Device.ae_title) == ae_title.upper() if ae_title else None,
+            Device.certificate_sha256 == certificate_sha256 if certificate_sha256 else None,
+        ]
+        given = [condition for condition in conditions if condition is not None]
+        return self.session.scalars(select(Device).where(or_(*given))).all() if given else []
 
     def same_refusal(
         self, calling_ae: str, called_ae: str, address: str, reason: str, since: datetime

@@ -1,9 +1,10 @@
 """Registering sites and devices, and telling which device is calling."""
 
-import ipaddress
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any, Unpack
 
 from sqlalchemy.orm import Session
 
@@ -13,12 +14,19 @@ from hub.audit.tags import Tag
 from hub.auth.actor import Actor
 from hub.auth.roles import Permission
 from hub.errors import Conflict, NotFound, Rejected
-from hub.kit.text import known_charset
+from hub.jobs.queue import enqueue
 from hub.sites.models import AssociationRefusal, Device, Site
 from hub.sites.repository import SiteRepository
+from hub.sites.rules import (
+    QUERY_SCOPES,
+    AddressInvalid,
+    DeviceRules,
+    checked_rules,
+    checked_title,
+    normal_address,
+)
 
 CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,15}")
-AE_LENGTH = 16
 
 
 class SiteCodeInvalid(Rejected):
@@ -33,16 +41,8 @@ class SiteCodeTaken(Conflict):
     """That site code is taken."""
 
 
-class AeTitleInvalid(Rejected):
-    """An AE title is 1 to 16 printable ASCII characters without backslash."""
-
-
-class AddressInvalid(Rejected):
-    """An address is an IPv4 or IPv6 address, for example 10.1.2.3."""
-
-
-class CharsetUnknown(Rejected):
-    """The hub cannot decode that character set."""
+class CertificateTaken(Conflict):
+    """A device of another site is known by this certificate."""
 
 
 class DeviceTaken(Conflict):
@@ -125,40 +125,23 @@ def add_device(
     site: Site,
     ae_title: str,
     *,
-    address: str | None = None,
-    charset: str | None = None,
-    label: str = "",
     now: datetime,
     actor: ActorRef,
+    **rules: Unpack[DeviceRules],
 ) -> Device:
     """Register a device under a site.
 
     Raises
     ------
     Rejected
-        AE title, address or character set cannot be one.
+        AE title or a rule cannot be one.
     Conflict
-        A device with this title and address is registered already.
+        A device with this title and address is registered already, or one of another site
+        with this certificate.
     """
-    title = ae_title.strip()
-    if not 1 <= len(title) <= AE_LENGTH or not title.isascii() or not title.isprintable() or "\\" in title:
-        raise AeTitleInvalid
-    address = _normal_address(address)
-    if charset and not known_charset(charset):
-        raise CharsetUnknown
-    repository = SiteRepository(session)
-    if any(
-        d.ae_title == title and d.address == address for d in repository.devices_on_wire(title, address or "")
-    ):
-        raise DeviceTaken
-    device = Device(
-        site_id=site.id,
-        ae_title=title,
-        address=address,
-        charset=charset or None,
-        label=label.strip(),
-        created_at=now,
-    )
+    values = {"ae_title": checked_title(ae_title), **checked_rules(rules)}
+    device = Device(site_id=site.id, created_at=now, **values)
+    _check_apart(session, device)
     session.add(device)
     session.flush()
     audit.record(
@@ -168,17 +151,46 @@ def add_device(
         subject_kind="device",
         subject_id=device.id,
         site_id=site.id,
-        ae_title=title,
+        **values,
     )
     return device
 
 
-def set_device_active(session: Session, device_id: str, *, active: bool, actor: ActorRef) -> Device:
-    """Block a device or let it in again."""
+def change_device(
+    session: Session,
+    device_id: str,
+    *,
+    actor: ActorRef,
+    ae_title: str | None = None,
+    **rules: Unpack[DeviceRules],
+) -> Device:
+    """Change what is registered of a device; the audit row holds each field before and after.
+
+    When its character set changes, what was stored of its series as decoded text is made
+    anew; received bytes and readings that exist stay as they are.
+
+    Raises
+    ------
+    NotFound
+        There is no such device.
+    Rejected, Conflict
+        As in `add_device`; nothing is changed.
+    """
     device = SiteRepository(session).device(device_id)
     if device is None:
         raise NotFound("no such device")
-    device.active = active
+    values = checked_rules(rules)
+    if ae_title is not None:
+        values["ae_title"] = checked_title(ae_title)
+    changed = {name: value for name, value in values.items() if getattr(device, name) != value}
+    if not changed:
+        return device
+    with session.no_autoflush, session.begin_nested():
+        facts: dict[str, Any] = {}
+        for name, value in changed.items():
+            facts |= {f"{name}_before": getattr(device, name), f"{name}_after": value}
+            setattr(device, name, value)
+        _check_apart(session, device)
     audit.record(
         session,
         Tag.DEVICE_CHANGE,
@@ -186,18 +198,44 @@ def set_device_active(session: Session, device_id: str, *, active: bool, actor: 
         subject_kind="device",
         subject_id=device.id,
         site_id=device.site_id,
-        active=int(active),
+        **facts,
     )
+    if "charset" in changed:
+        enqueue(session, "catalogue.charset_changed", device_id=device.id)
     return device
 
 
-def _normal_address(address: str | None) -> str | None:
-    if not address:
-        return None
-    try:
-        return str(ipaddress.ip_address(address.strip()))
-    except ValueError as error:
-        raise AddressInvalid from error
+def _check_apart(session: Session, device: Device) -> None:
+    """Refuse a device that could not be told from another one on the wire."""
+    for other in SiteRepository(session).devices():
+        if other.id == device.id:
+            continue
+        pins = {device.certificate_sha256, other.certificate_sha256}
+        if pins == {device.certificate_sha256} and None not in pins and other.site_id != device.site_id:
+            raise CertificateTaken
+        told_apart = len(pins - {None}) > 1
+        same = (other.ae_title, other.address) == (device.ae_title, device.address)
+        if same and not told_apart:
+            raise DeviceTaken
+
+
+def set_device_active(session: Session, device_id: str, *, active: bool, actor: ActorRef) -> Device:
+    """Block a device or let it in again."""
+    device = SiteRepository(session).device(device_id)
+    if device is None:
+        raise NotFound("no such device")
+    before, device.active = device.active, active
+    audit.record(
+        session,
+        Tag.DEVICE_CHANGE,
+        actor=actor,
+        subject_kind="device",
+        subject_id=device.id,
+        site_id=device.site_id,
+        active_before=before,
+        active_after=active,
+    )
+    return device
 
 
 @dataclass(frozen=True)
@@ -221,33 +259,95 @@ class DeviceUnknown:
     """No registered device fits, and why."""
 
     reason: str
-    """``unknown_device``, ``wrong_address``, ``ambiguous_device`` or ``blocked_device``."""
+    """``unknown_device``, ``wrong_address``, ``ambiguous_device``, ``blocked_device``,
+    ``certificate_missing`` or ``certificate_unknown``."""
 
 
-def recognise(session: Session, calling_ae: str, address: str) -> DeviceKnown | DeviceUnknown:
+def usable_title(calling_ae: str) -> str:
+    """Return a calling title as it can be compared, empty when it cannot be.
+
+    Blanks and NULs around it are padding; what follows a NUL is what the device's memory
+    held. A title of other characters than printable ASCII tells nothing.
+    """
+    title = calling_ae.lstrip("\0 ").split("\0", 1)[0].strip()
+    return title if title.isascii() and title.isprintable() else ""
+
+
+def recognise(
+    session: Session, calling_ae: str, address: str, certificate_sha256: str = ""
+) -> DeviceKnown | DeviceUnknown:
     """Tell which registered device an association comes from.
 
-    The address comes first: a device registered with one is found by it, its title
-    then only decides between several at the same address. A device without an
-    address is found by its title. Two sites that both use one title without
-    addresses cannot be told apart, and nothing is guessed.
+    The TLS client certificate comes first, the address second, the AE title last. The title
+    decides between several devices behind one address or certificate, and finds devices that
+    have no address; a blank or non-ASCII one does neither. It is compared without padding,
+    and without case when that leaves one device.
+
+    When the title decides nothing and all devices at the address are of one site, the caller
+    is of that site: it gets what all of them may do. Sites are never guessed.
+
+    A device that is registered with a certificate must show it, whatever else fits.
     """
-    title = calling_ae.strip(" \0")
-    found = SiteRepository(session).devices_on_wire(title, address)
-    here = [device for device in found if device.address == address]
-    if len(here) > 1:
-        here = [device for device in here if device.ae_title == title]
-    candidates = here or [device for device in found if device.ae_title == title and device.address is None]
-    if len(candidates) == 1:
-        device = candidates[0]
-        site = SiteRepository(session).site(device.site_id)
-        assert site is not None  # the foreign key says so
-        if not device.active or not site.active:
-            return DeviceUnknown("blocked_device")
-        return DeviceKnown(device.id, site.id, site.code, device.charset)
-    if candidates:
+    title = usable_title(calling_ae)
+    try:
+        address = normal_address(address) or ""
+    except AddressInvalid:
+        address = address.strip()
+    certificate = certificate_sha256.lower()
+    repository = SiteRepository(session)
+    found = repository.devices_on_wire(title, address, certificate)
+    by_certificate = [each for each in found if certificate and each.certificate_sha256 == certificate]
+    by_address = [each for each in found if address and each.address == address]
+    here = by_certificate or by_address
+    titled = _titled(here or [each for each in found if each.address is None], title)
+    candidates = titled or here
+    if not candidates:
+        return DeviceUnknown("wrong_address" if found else "unknown_device")
+    showing = [each for each in candidates if each.certificate_sha256 in (None, certificate)]
+    if not showing:
+        return DeviceUnknown("certificate_unknown" if certificate else "certificate_missing")
+    if len({each.site_id for each in showing}) > 1 or (len(showing) > 1 and not here):
         return DeviceUnknown("ambiguous_device")
-    return DeviceUnknown("wrong_address" if found else "unknown_device")
+    site = repository.site(showing[0].site_id)
+    assert site is not None  # the foreign key says so
+    if not site.active or not all(each.active for each in showing):
+        return DeviceUnknown("blocked_device")
+    return _known(site, showing, address)
+
+
+def _titled(devices: Sequence[Device], title: str) -> Sequence[Device]:
+    """Return those with this title: exactly so, else in any case when that is one."""
+    exact = [device for device in devices if device.ae_title == title]
+    folded = [device for device in devices if device.ae_title.upper() == title.upper()]
+    return exact or (folded if len(folded) == 1 else [])
+
+
+def _known(site: Site, devices: Sequence[Device], address: str) -> DeviceKnown:
+    """Return one device, or what several of a site have in common, attributed to the first registered."""
+    first = min(devices, key=lambda device: device.id)
+    if len(devices) == 1:
+        return DeviceKnown(
+            first.id,
+            site.id,
+            site.code,
+            first.charset,
+            first.ae_title,
+            first.address,
+            first.port,
+            first.tls,
+            first.strict_called,
+            first.query_scope,
+        )
+    charsets = {device.charset for device in devices}
+    return DeviceKnown(
+        first.id,
+        site.id,
+        site.code,
+        charsets.pop() if len(charsets) == 1 else None,
+        address=address,
+        strict_called=any(device.strict_called for device in devices),
+        query_scope=min((device.query_scope for device in devices), key=QUERY_SCOPES.index),
+    )
 
 
 SAME_REFUSAL_SECONDS = 60
