@@ -143,9 +143,8 @@ class Instance(HasId, Base):
     size: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str] = mapped_column(String(64))
     """Of the stored file."""
-    dataset_sha256: Mapped[str] = mapped_column(String(64))
-    """Of the data set as it came over the wire, without preamble and group 2."""
     dataset_offset: Mapped[int]
+    """Where the data set begins in the file, behind preamble and group 2."""
     device_id: Mapped[str | None] = mapped_column(ForeignKey("device.id"))
     calling_ae: Mapped[str] = mapped_column(String(64), default="")
     address: Mapped[str] = mapped_column(String(64), default="")
@@ -197,7 +196,10 @@ class Quarantined(HasId, Base):
     resolved_at: Mapped[datetime | None]
     resolved_by: Mapped[str | None] = mapped_column(String(26))
     resolution: Mapped[str] = mapped_column(String(32), default="")
+    """What was decided; while `resolved_at` is empty, what one person proposes and another must confirm."""
     resolution_reason: Mapped[str] = mapped_column(String(500), default="")
+    proposed_at: Mapped[datetime | None]
+    proposed_by: Mapped[str | None] = mapped_column(String(26))
 
 
 class Pack(HasId, Base):
@@ -237,5 +239,8 @@ class NameCorrection(HasId, Base):
     before_charset: Mapped[str] = mapped_column(String(32), default="")
     before_confidence: Mapped[float]
     after: Mapped[str] = mapped_column(String(200))
+    reason: Mapped[str] = mapped_column(String(500), default="")
+    patient_id: Mapped[str | None] = mapped_column(ForeignKey("patient.id"))
+    """Identity that had its name from these objects alone, and took the corrected one."""
     undone_at: Mapped[datetime | None]
     undone_by: Mapped[str] = mapped_column(String(64), default="")

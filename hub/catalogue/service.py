@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Protocol
 
 from sqlalchemy.orm import Session
 
 from hub.audit import service as audit
 from hub.audit.service import ActorRef
 from hub.audit.tags import Tag
-from hub.catalogue.models import Instance, Quarantined, Recording, Series, Study
+from hub.catalogue.models import Quarantined, Recording, Study
 from hub.catalogue.repository import CatalogueRepository
 from hub.config import Settings
 from hub.db.repository import insert_or_get
@@ -56,6 +57,10 @@ class InstanceFacts:
     performed_time: str = ""
     step_id: str = ""
     procedure_id: str = ""
+    declared_charset: str = ""
+    """Specific Character Set as the object states it."""
+    name_raw: bytes = b""
+    """Patient Name as received, undecoded."""
 
 
 @dataclass(frozen=True)
@@ -89,72 +94,31 @@ class Outcome(StrEnum):
     STORED = "stored"
     RESENT = "resent"
     """The very same data set was here already."""
+    DIFFERENT = "different"
+    """Another file is here under its UID; the data sets must be compared before it can be entered."""
     CONFLICT = "conflict"
     """Other bytes under a UID that is taken: the first stays, these are quarantined."""
     OTHER_PATIENT = "other_patient"
     """The study holds another patient's objects: those stay, this one is quarantined."""
 
 
-def register(  # noqa: PLR0917 - the five things that make a reception
-    session: Session,
-    facts: InstanceFacts,
-    file: StoredFile,
-    dataset_sha256: str,
-    dataset_offset: int,
-    origin: Origin,
-    *,
-    settings: Settings,
-    now: datetime,
-) -> Outcome:
-    """Enter one DICOM object whose bytes are already durable.
+class NamesPatient(Protocol):
+    """A study as far as its patient goes."""
 
-    Rows, audit and the job that settles the study are written in the caller's
-    transaction; only after its commit may the sender be told Success. Safe when the
-    same object arrives several times at once: one row comes of it.
-    """
-    study, new_study = _study(session, facts, origin, settings, now)
-    if not new_study and other_patient(study, facts):
-        _set_apart(session, "patient_conflict", facts, file, origin, now, study.id)
-        return Outcome.OTHER_PATIENT
-    series, new_series = _series(session, study, facts)
-    instance, new = insert_or_get(
-        session,
-        Instance,
-        {"series_id": series.id, "sop_uid": facts.sop_uid},
-        {
-            "sop_class": facts.sop_class,
-            "transfer_syntax": facts.transfer_syntax,
-            "number": facts.instance_number,
-            "rows": facts.rows,
-            "columns": facts.columns,
-            "frames": facts.frames,
-            "storage_key": file.key,
-            "size": file.size,
-            "sha256": file.sha256,
-            "dataset_sha256": dataset_sha256,
-            "dataset_offset": dataset_offset,
-            "device_id": origin.device_id,
-            "calling_ae": origin.calling_ae,
-            "address": origin.address,
-            "received_at": now,
-        },
-    )
-    if not new and instance.dataset_sha256 == dataset_sha256:
-        instance.resends += 1
-        _audit(session, Tag.INSTANCE_DUPLICATE, origin, instance.id, sop_uid=facts.sop_uid)
-        return Outcome.RESENT
-    if not new:
-        _set_apart(session, "uid_conflict", facts, file, origin, now, instance.id)
-        return Outcome.CONFLICT
-    study.n_instances += 1
-    series.n_instances += 1
-    study.n_series += int(new_series)
-    _audit(session, Tag.INSTANCE_RECEIVE, origin, instance.id, sop_uid=facts.sop_uid, sha256=dataset_sha256)
-    _arrived(session, study, first=new_study, settings=settings, now=now)
-    return Outcome.STORED
+    @property
+    def local_id(self) -> str:
+        """Number of the patient at the site."""
+
+    @property
+    def patient_name(self) -> str:
+        """Name as it is shown."""
+
+    @property
+    def name_confidence(self) -> float:
+        """How surely the name was read, 0 to 1."""
 
 
-def other_patient(study: Study, facts: InstanceFacts) -> bool:
+def other_patient(study: NamesPatient, facts: InstanceFacts) -> bool:
     """Tell whether an object names another patient than the study it claims to belong to.
 
     Another patient number does; so does another name, unless one of the two could not be
@@ -164,79 +128,6 @@ def other_patient(study: Study, facts: InstanceFacts) -> bool:
     known = Person(study.local_id, study.patient_name if sure else "")
     seen = Person(facts.local_id[:64], facts.patient_name[:200] if sure else "")
     return not {"id", "name"}.isdisjoint(disagreements(known, seen))
-
-
-def _set_apart(  # noqa: PLR0917 - what a conflict consists of
-    session: Session,
-    reason: str,
-    facts: InstanceFacts,
-    file: StoredFile,
-    origin: Origin,
-    now: datetime,
-    subject_id: str,
-) -> None:
-    quarantine(
-        session,
-        kind="dicom",
-        reason=reason,
-        files=[file],
-        origin=origin,
-        now=now,
-        study_uid=facts.study_uid,
-        sop_uid=facts.sop_uid,
-        transfer_syntax=facts.transfer_syntax,
-    )
-    _audit(session, Tag.CONFLICT_RAISE, origin, subject_id, sop_uid=facts.sop_uid, reason=reason)
-
-
-def _study(
-    session: Session, facts: InstanceFacts, origin: Origin, settings: Settings, now: datetime
-) -> tuple[Study, bool]:
-    modality = study_modality(facts.modality)
-    return insert_or_get(
-        session,
-        Study,
-        {"site_id": origin.site_id, "study_uid": facts.study_uid},
-        {
-            "local_id": facts.local_id[:64],
-            "patient_name": facts.patient_name[:200],
-            "name_charset": facts.name_charset[:32],
-            "name_confidence": facts.name_confidence,
-            "sex": facts.sex[:1],
-            "birth_date": facts.birth_date[:8],
-            "accession": facts.accession[:64],
-            "study_number": facts.study_number[:64],
-            "referring_name": facts.referring_name[:200],
-            "study_date": facts.study_date[:8],
-            "study_time": facts.study_time[:16],
-            "description": facts.study_description[:200],
-            "modality": modality,
-            "body_part": facts.body_part[:64],
-            "clinical_question": facts.clinical_question,
-            "urgency": facts.urgency,
-            "first_received_at": now,
-            "last_received_at": now,
-            "settle_due_at": now + timedelta(seconds=settings.settle_for(modality)),
-        },
-    )
-
-
-def _series(session: Session, study: Study, facts: InstanceFacts) -> tuple[Series, bool]:
-    return insert_or_get(
-        session,
-        Series,
-        {"study_id": study.id, "series_uid": facts.series_uid},
-        {
-            "modality": facts.modality[:16],
-            "number": facts.series_number,
-            "description": facts.series_description[:200],
-            "body_part": facts.body_part[:64],
-            "performed_date": facts.performed_date[:8],
-            "performed_time": facts.performed_time[:16],
-            "step_id": facts.step_id[:64],
-            "procedure_id": facts.procedure_id[:64],
-        },
-    )
 
 
 def study_modality(modality: str) -> str:
@@ -331,22 +222,30 @@ def _resent(session: Session, known: Recording, origin: Origin) -> tuple[Recordi
 
 
 def _arrived(session: Session, study: Study, *, first: bool, settings: Settings, now: datetime) -> None:
-    """Push back the quiet timer; tell the worklist of a study it thought complete or did not know.
-
-    One settle job waits per study (its key is the study): it finds the timer moved
-    and waits again, so a thousand slices make one job and not a thousand.
-    """
+    """Push back the quiet timer of a study, and announce it."""
     again = study.settled_at is not None
     seconds = settings.settle_for(study.modality)
     study.last_received_at = now
     study.settle_due_at = now + timedelta(seconds=seconds)
     study.settled_at, study.settle_reason = None, ""
+    session.flush()
+    announce(session, study.id, first=first or again, seconds=seconds, now=now)
+
+
+def announce(session: Session, study_id: str, *, first: bool, seconds: float, now: datetime) -> None:
+    """Tell the worklist of a study it did not know (`first`) or thought complete.
+
+    One settle job waits per study (its key is the study): it finds the timer moved
+    and waits again, so a thousand slices make one job and not a thousand.
+    """
     if seconds == 0:
         # Nothing to wait for: one hop through the queue less between a chest pain and its reader.
+        study = CatalogueRepository(session).lock_study(study_id)
+        assert study is not None  # the caller has just written to it
         settle(session, study, reason="quiet", now=now)
-    elif first or again:
-        enqueue(session, "worklist.receive", study_id=study.id)
-        enqueue(session, "catalogue.settle", delay_seconds=seconds, once_key=study.id, study_id=study.id)
+    elif first:
+        enqueue(session, "worklist.receive", study_id=study_id)
+        enqueue(session, "catalogue.settle", delay_seconds=seconds, once_key=study_id, study_id=study_id)
 
 
 def settle_now(session: Session, study_id: str, *, now: datetime) -> None:
@@ -372,6 +271,7 @@ def settle(session: Session, study: Study, *, reason: str, now: datetime) -> Non
         instances=study.n_instances,
     )
     enqueue(session, "worklist.open_exam", study_id=study.id, reason=reason)
+    enqueue(session, "dicom.prepare_study", once_key=study.id, study_id=study.id)
 
 
 def quarantine(

@@ -43,7 +43,7 @@ def canonical(session: Session, row: ExamRow, report: Report, version: int, sign
     objects: list[dict[str, Any]] = []
     if study is not None:
         objects += [
-            {"sop_uid": instance.sop_uid, "dataset_sha256": instance.dataset_sha256}
+            {"sop_uid": instance.sop_uid, "sha256": instance.sha256}
             for _, instance in repository.instances_of_study(study.id)
         ]
         objects += [

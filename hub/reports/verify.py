@@ -12,13 +12,14 @@ from sqlalchemy.orm import Session
 
 from hub.auth import signing_keys
 from hub.auth.repository import AuthRepository
+from hub.catalogue.places import Place, place_of, sha256_at
 from hub.catalogue.repository import CatalogueRepository
 from hub.reports.content import bound_hash, digest
 from hub.reports.models import SignedReport
 from hub.reports.repository import ReportRepository
 from hub.reports.sign import SignatureStatus, verify_pdf
 from hub.worklist.repository import WorklistRepository
-from storage.base import ObjectStore, sha256_of
+from storage.base import ObjectStore
 from storage.errors import ObjectNotFound, StorageError
 
 
@@ -136,23 +137,24 @@ def _objects(
     for item in stated:
         if "sop_uid" in item:
             row = instances.get(item["sop_uid"])
-            if row is None or row.dataset_sha256 != item["dataset_sha256"]:
+            if row is None or row.sha256 != item["sha256"]:
                 problems.append(f"objects_differ:{item['sop_uid']}")
             elif deep:
-                problems += _bytes(store, row.storage_key, row.sha256, item["sop_uid"])
+                problems += _bytes(store, place_of(row), item["sop_uid"])
         else:
             recording = recordings.get(item["recording"])
             if recording is None or sorted(file["sha256"] for file in recording.files) != item["files"]:
                 problems.append(f"objects_differ:{item['recording']}")
             elif deep:
                 for file in recording.files:
-                    problems += _bytes(store, file["key"], file["sha256"], item["recording"])
+                    place = Place(file["key"], 0, file["size"], file["sha256"])
+                    problems += _bytes(store, place, item["recording"])
     return problems
 
 
-def _bytes(store: ObjectStore, key: str, sha256: str, name: str) -> list[str]:
+def _bytes(store: ObjectStore, place: Place, name: str) -> list[str]:
     try:
-        return [] if sha256_of(store, key) == sha256 else [f"object_altered:{name}"]
+        return [] if sha256_at(store, place) == place.sha256 else [f"object_altered:{name}"]
     except ObjectNotFound:
         return [f"object_missing:{name}"]
     except StorageError:

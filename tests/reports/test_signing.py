@@ -491,8 +491,7 @@ class TestPlantedFaults:
         row, other = self.instance(signed), b"other bytes"
         key = signed.world.context.store.put("dicom/DP/1/other.dcm", other).key
         signed.sql(
-            "UPDATE instance SET storage_key = :key, sha256 = :sha256, dataset_sha256 = :sha256"
-            " WHERE id = :id",
+            "UPDATE instance SET storage_key = :key, sha256 = :sha256 WHERE id = :id",
             key=key,
             sha256=hashlib.sha256(other).hexdigest(),
             id=row.id,

@@ -125,7 +125,14 @@ def wait_settled(hub: RunningHub, studies: int) -> None:
 def stored_objects(hub: RunningHub) -> dict[str, str]:
     """Return SOP Instance UID to data set SHA-256 of every row; a UID twice is a failure."""
     with hub.context.db.reading() as session:
-        rows = session.execute(select(Instance.sop_uid, Instance.dataset_sha256)).all()
-    kept = dict(rows)
+        rows = session.scalars(select(Instance)).all()
+    kept = {
+        row.sop_uid: hashlib.sha256(
+            hub.context.store.get_range(
+                row.storage_key, row.storage_offset + row.dataset_offset, row.size - row.dataset_offset
+            )
+        ).hexdigest()
+        for row in rows
+    }
     assert len(kept) == len(rows), "an object is there twice"
     return kept

@@ -126,9 +126,14 @@ def upgrade() -> None:
         sa.Column("before_charset", sa.String(length=32), nullable=False),
         sa.Column("before_confidence", sa.Double(), nullable=False),
         sa.Column("after", sa.String(length=200), nullable=False),
+        sa.Column("reason", sa.String(length=500), nullable=False),
+        sa.Column("patient_id", sa.String(length=26), nullable=True),
         sa.Column("undone_at", hub.db.base.UtcDateTime(timezone=True), nullable=True),
         sa.Column("undone_by", sa.String(length=64), nullable=False),
         sa.Column("id", sa.String(length=26), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["patient_id"], ["patient.id"], name=op.f("fk_name_correction_patient_id_patient")
+        ),
         sa.ForeignKeyConstraint(["study_id"], ["study.id"], name=op.f("fk_name_correction_study_id_study")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_name_correction")),
     )
@@ -230,6 +235,12 @@ def upgrade() -> None:
     with op.batch_alter_table("instance", schema=None) as batch_op:
         batch_op.add_column(sa.Column("storage_offset", sa.BigInteger(), nullable=False, server_default="0"))
 
+    with op.batch_alter_table("quarantined", schema=None) as batch_op:
+        batch_op.add_column(
+            sa.Column("proposed_at", hub.db.base.UtcDateTime(timezone=True), nullable=True)
+        )
+        batch_op.add_column(sa.Column("proposed_by", sa.String(length=26), nullable=True))
+
     with op.batch_alter_table("series", schema=None) as batch_op:
         batch_op.add_column(sa.Column("n_instances", sa.Integer(), nullable=False, server_default="0"))
         batch_op.add_column(
@@ -246,10 +257,17 @@ def upgrade() -> None:
         )
 
     _add_what_is_searched()
+    _bring_rows_up_to_date()
+
+
+def _bring_rows_up_to_date() -> None:
+    """Counts and times that rows get from what is there; a hash that every file can give."""
     op.execute("UPDATE association_refusal SET last_at = at")
     op.execute(
         "UPDATE series SET n_instances = (SELECT count(*) FROM instance WHERE instance.series_id = series.id)"
     )
+    # SQLite can do this by itself; a batch would copy the table, which others refer to.
+    op.drop_column("instance", "dataset_sha256")
 
 
 def _add_what_is_searched() -> None:
@@ -312,6 +330,10 @@ def downgrade() -> None:
         batch_op.drop_column("n_instances")
 
     with op.batch_alter_table("instance", schema=None) as batch_op:
+        # What it held is in the stored files; nobody reads a million of them for a way back.
+        batch_op.add_column(
+            sa.Column("dataset_sha256", sa.String(length=64), nullable=False, server_default="")
+        )
         batch_op.drop_column("storage_offset")
 
     with op.batch_alter_table("exam_order", schema=None) as batch_op:

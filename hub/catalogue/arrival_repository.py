@@ -1,0 +1,203 @@
+"""The statements of reception: few, and the same few for one object as for a hundred.
+
+They name columns and give rows, not mapped objects, because a county sends a million
+objects a week through them.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, cast
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm.util import identity_key
+
+from hub.catalogue.models import Instance, Series, Study
+from hub.db.base import Base
+from hub.db.repository import Repository
+
+_STUDY = cast("sa.Table", Study.__table__)
+_SERIES = cast("sa.Table", Series.__table__)
+_INSTANCE = cast("sa.Table", Instance.__table__)
+
+
+class StudyRow(NamedTuple):
+    """What reception needs to know of a study."""
+
+    id: str
+    site_id: str
+    study_uid: str
+    modality: str
+    local_id: str
+    patient_name: str
+    name_confidence: float
+    settled_at: datetime | None
+
+
+class InstanceRow(NamedTuple):
+    """What reception needs to know of an instance that is here."""
+
+    id: str
+    sha256: str
+
+
+class InstancePlace(NamedTuple):
+    """Where the data set of an instance lies: an object, and the bytes of it from `start` to `end`."""
+
+    sha256: str
+    key: str
+    start: int
+    end: int
+
+
+_STUDIES = sa.select(*(_STUDY.c[name] for name in StudyRow._fields)).where(
+    _STUDY.c.study_uid.in_(sa.bindparam("study_uids", expanding=True)),
+    _STUDY.c.site_id.in_(sa.bindparam("site_ids", expanding=True)),
+)
+_LOCKED_STUDIES = _STUDIES.order_by(_STUDY.c.id).with_for_update()
+_OBJECTS = (
+    sa.select(
+        _SERIES.c.study_id,
+        _SERIES.c.series_uid,
+        _SERIES.c.id,
+        _INSTANCE.c.sop_uid,
+        _INSTANCE.c.id.label("instance_id"),
+        _INSTANCE.c.sha256,
+    )
+    .select_from(_SERIES)
+    .outerjoin(
+        _INSTANCE,
+        sa.and_(
+            _INSTANCE.c.series_id == _SERIES.c.id,
+            _INSTANCE.c.sop_uid.in_(sa.bindparam("sop_uids", expanding=True)),
+        ),
+    )
+    .where(
+        _SERIES.c.study_id.in_(sa.bindparam("study_ids", expanding=True)),
+        _SERIES.c.series_uid.in_(sa.bindparam("series_uids", expanding=True)),
+    )
+)
+_GROWN_STUDY = (
+    sa.update(_STUDY)
+    .where(_STUDY.c.id == sa.bindparam("study"))
+    .values(
+        n_instances=_STUDY.c.n_instances + sa.bindparam("instances"),
+        n_series=_STUDY.c.n_series + sa.bindparam("series"),
+        last_received_at=sa.bindparam("now"),
+        settle_due_at=sa.bindparam("due"),
+        settled_at=None,
+        settle_reason="",
+    )
+)
+_GROWN_SERIES = (
+    sa.update(_SERIES)
+    .where(_SERIES.c.id == sa.bindparam("series"))
+    .values(n_instances=_SERIES.c.n_instances + sa.bindparam("instances"))
+)
+_CAME_AGAIN = (
+    sa.update(_INSTANCE)
+    .where(_INSTANCE.c.id == sa.bindparam("instance"))
+    .values(resends=_INSTANCE.c.resends + sa.bindparam("times"))
+)
+_PLACE = (
+    sa.select(
+        _INSTANCE.c.sha256,
+        _INSTANCE.c.storage_key,
+        _INSTANCE.c.storage_offset + _INSTANCE.c.dataset_offset,
+        _INSTANCE.c.storage_offset + _INSTANCE.c.size,
+    )
+    .join(_SERIES, _SERIES.c.id == _INSTANCE.c.series_id)
+    .join(_STUDY, _STUDY.c.id == _SERIES.c.study_id)
+    .where(
+        _STUDY.c.site_id == sa.bindparam("site_id"),
+        _STUDY.c.study_uid == sa.bindparam("study_uid"),
+        _SERIES.c.series_uid == sa.bindparam("series_uid"),
+        _INSTANCE.c.sop_uid == sa.bindparam("sop_uid"),
+    )
+)
+
+
+class ArrivalRepository(Repository):
+    """Finding what is here, and writing what is new."""
+
+    def studies(
+        self, wanted: Collection[tuple[str, str]], *, lock: bool = False
+    ) -> dict[tuple[str, str], StudyRow]:
+        """Return the studies that are here by (site id, study UID).
+
+        With `lock` they are held until the transaction ends, in the order of their ids,
+        so that two batches with the same studies wait for each other in one direction only.
+        """
+        rows = self.session.execute(
+            _LOCKED_STUDIES if lock else _STUDIES,
+            {"study_uids": list({uid for _, uid in wanted}), "site_ids": list({site for site, _ in wanted})},
+        )
+        found = map(StudyRow._make, rows)
+        return {(row.site_id, row.study_uid): row for row in found if (row.site_id, row.study_uid) in wanted}
+
+    def insert_studies(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert studies, leaving alone what somebody else has inserted meanwhile.
+
+        In the order of their UIDs: of two transactions with several new studies in common
+        one waits for the other, never both.
+        """
+        dialect = self.session.get_bind().dialect.name
+        insert = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(_STUDY)
+        statement = insert.on_conflict_do_nothing(index_elements=["site_id", "study_uid"])
+        ordered = sorted(rows, key=lambda row: (row["site_id"], row["study_uid"]))
+        self.session.execute(statement, [dict(row) for row in ordered])
+
+    def objects(
+        self, study_ids: Collection[str], series_uids: Collection[str], sop_uids: Collection[str]
+    ) -> tuple[dict[tuple[str, str], str], dict[tuple[str, str], InstanceRow]]:
+        """Return series ids by (study id, series UID), and instances by (series id, SOP UID)."""
+        rows = self.session.execute(
+            _OBJECTS,
+            {"study_ids": list(study_ids), "series_uids": list(series_uids), "sop_uids": list(sop_uids)},
+        )
+        series: dict[tuple[str, str], str] = {}
+        instances: dict[tuple[str, str], InstanceRow] = {}
+        for study_id, series_uid, series_id, sop_uid, instance_id, sha256 in rows:
+            series[study_id, series_uid] = series_id
+            if sop_uid is not None:
+                instances[series_id, sop_uid] = InstanceRow(instance_id, sha256)
+        return series, instances
+
+    def insert_series(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert series of studies whose rows are held."""
+        self.session.execute(sa.insert(_SERIES), [dict(row) for row in rows])
+
+    def insert_instances(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert instances of studies whose rows are held."""
+        self.session.execute(sa.insert(_INSTANCE), [dict(row) for row in rows])
+
+    def grow_studies(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add to the counts of studies (`instances`, `series`), restart their quiet time (`now`, `due`)."""
+        self.session.execute(_GROWN_STUDY, [dict(row) for row in rows])
+
+    def grow_series(self, counts: Mapping[str, int]) -> None:
+        """Add to the number of instances of series."""
+        self.session.execute(
+            _GROWN_SERIES, [{"series": series_id, "instances": count} for series_id, count in counts.items()]
+        )
+
+    def count_resends(self, counts: Mapping[str, int]) -> None:
+        """Add to how often instances came again."""
+        self.session.execute(
+            _CAME_AGAIN, [{"instance": row_id, "times": count} for row_id, count in counts.items()]
+        )
+
+    def place(self, site_id: str, study_uid: str, series_uid: str, sop_uid: str) -> InstancePlace | None:
+        """Return where the data set of one instance lies."""
+        row = self.session.execute(
+            _PLACE,
+            {"site_id": site_id, "study_uid": study_uid, "series_uid": series_uid, "sop_uid": sop_uid},
+        ).one_or_none()
+        return None if row is None else InstancePlace._make(row)
+
+    def forget(self, model: type[Base], row_ids: Collection[str]) -> None:
+        """Let mapped objects that this session holds be read again: their rows were changed beneath them."""
+        for row_id in row_ids:
+            known = self.session.identity_map.get(identity_key(model, row_id))
+            if known is not None:
+                self.session.expire(known)
