@@ -236,9 +236,7 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("storage_offset", sa.BigInteger(), nullable=False, server_default="0"))
 
     with op.batch_alter_table("quarantined", schema=None) as batch_op:
-        batch_op.add_column(
-            sa.Column("proposed_at", hub.db.base.UtcDateTime(timezone=True), nullable=True)
-        )
+        batch_op.add_column(sa.Column("proposed_at", hub.db.base.UtcDateTime(timezone=True), nullable=True))
         batch_op.add_column(sa.Column("proposed_by", sa.String(length=26), nullable=True))
 
     with op.batch_alter_table("series", schema=None) as batch_op:
