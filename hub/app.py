@@ -29,6 +29,7 @@ ROUTERS = (
     "hub.worklist.pages",
     "hub.reports.pages",
     "hub.sites.pages",
+    "hub.sites.device_pages",
     "hub.sites.account_pages",
     "hub.worklist.desk_pages",
     "hub.insight.pages",

@@ -11,7 +11,7 @@ from hub.auth.actor import Actor
 from hub.auth.deps import guard
 from hub.auth.roles import Permission
 from hub.context import Context
-from hub.errors import HubError, NotFound
+from hub.errors import HubError
 from hub.sites import service
 from hub.sites.repository import SiteRepository
 from hub.web.deps import ContextDep, ReadingDep, SessionDep
@@ -62,41 +62,6 @@ def add_site(
     return RedirectResponse("/admin/sites", 303)
 
 
-@router.post("/admin/sites/{site_id}/devices")
-def add_device(
-    request: Request,
-    context: ContextDep,
-    session: SessionDep,
-    actor: AdminActor,
-    site_id: str,
-    ae_title: Annotated[str, Form()],
-    address: Annotated[str, Form()] = "",
-    charset: Annotated[str, Form()] = "",
-    label: Annotated[str, Form()] = "",
-) -> Response:
-    """Register a device under a site."""
-    site = SiteRepository(session).site(site_id)
-    if site is None:
-        raise NotFound
-    refused = tried(
-        session,
-        lambda: service.add_device(
-            session,
-            site,
-            ae_title,
-            address=address or None,
-            charset=charset or None,
-            label=label[:64],
-            now=context.clock(),
-            actor=actor.ref,
-        ),
-    )
-    if refused:
-        form = {"ae_title": ae_title, "address": address, "charset": charset, "label": label}
-        return _page(request, context, session, refused, form, site_id)
-    return RedirectResponse(f"/admin/sites#{site_id}", 303)
-
-
 @router.post("/admin/devices/{device_id}/active")
 def set_device_active(
     session: SessionDep, actor: AdminActor, device_id: str, active: Annotated[bool, Form()]
@@ -112,7 +77,6 @@ def _page(
     session: Session,
     refused: HubError | None = None,
     form: dict[str, str] | None = None,
-    at_site: str = "",
 ) -> Response:
     repository = SiteRepository(session)
     devices: dict[str, list[Any]] = {}
@@ -122,13 +86,11 @@ def _page(
     page = {
         "sites": repository.sites(),
         "devices": devices,
-        "charsets": [(name, name) for name in CHARSETS],
         "ae_title": context.settings.dicom_ae_title,
         "host": request.url.hostname if bound in ANY_ADDRESS else bound,
         "port": port,
         "unknown_devices": context.settings.unknown_devices,
         "error": explain(request, refused) if refused else "",
         "form": form or {},
-        "at_site": at_site,
     }
     return render(request, "sites/page.html", page, refused.http_status if refused else 200)

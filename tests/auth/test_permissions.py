@@ -106,7 +106,10 @@ TABLE: dict[str, str] = {
     # administration
     "GET /admin/sites": "A",
     "POST /admin/sites": "A",
-    "POST /admin/sites/{site_id}/devices": "A",
+    "GET /admin/devices/new": "A",
+    "POST /admin/devices": "A",
+    "GET /admin/devices/{device_id}/edit": "A",
+    "POST /admin/devices/{device_id}": "A",
     "POST /admin/devices/{device_id}/active": "A",
     "GET /admin/devices/seen": "A",
     "GET /admin/users": "A",

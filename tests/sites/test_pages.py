@@ -39,8 +39,8 @@ class TestSites:
 
 class TestDevices:
     def add(self, world: World, **form: str) -> int:
-        path = f"/admin/sites/{world.site_ids['DP']}/devices"
-        return world.client("admin1").post(path, data={"ae_title": "DR1", **form}).status_code
+        data = {"ae_title": "DR1", "site": world.site_ids["DP"], **form}
+        return world.client("admin1").post("/admin/devices", data=data).status_code
 
     def test_a_device_is_registered_and_recognised(self, sqlite_world: World) -> None:
         world = sqlite_world
