@@ -1,6 +1,6 @@
 """Every query about orders, exams and timelines."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Literal
@@ -13,8 +13,8 @@ from hub.catalogue.models import Study
 from hub.db.repository import Repository, insert_or_get
 from hub.kit.text import UNSURE_BELOW
 from hub.patients.models import Patient
-from hub.sites.models import Site
-from hub.worklist.models import AccessionCounter, Exam, ExamStep, Order
+from hub.sites.models import Device, Site
+from hub.worklist.models import AccessionCounter, Exam, ExamStep, Order, ProcedureStep
 from hub.worklist.states import LEASED_STATES, State
 
 VIEW_PERMISSIONS = (Permission.EXAM_VIEW, Permission.WORKLIST_VIEW)
@@ -102,6 +102,23 @@ class Filter:
     unordered: bool = False
     since: datetime | None = None
     """Begun, or changed by objects or a report, at this moment or later."""
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """An order as the worklist of a device shows it."""
+
+    order: Order
+    patient: Patient
+    exam: Exam
+
+
+@dataclass(frozen=True)
+class StepRow:
+    """A procedure step with the device that reported it."""
+
+    step: ProcedureStep
+    device: Device
 
 
 class WorklistRepository(Repository):
@@ -235,6 +252,14 @@ class WorklistRepository(Repository):
         """Return the exam that an order began."""
         return self.session.scalars(select(Exam).where(Exam.order_id == order_id)).one_or_none()
 
+    def exam_of_study_uid(self, site_id: str, study_uid: str) -> Exam | None:
+        """Return the exam of a site's study by the study's UID."""
+        return self.session.scalars(
+            select(Exam)
+            .join(Study, Study.id == Exam.study_id)
+            .where(Study.site_id == site_id, Study.study_uid == study_uid)
+        ).one_or_none()
+
     def order_for(self, site_id: str, accession: str, study_uid: str) -> Order | None:
         """Return the site's order that objects name by accession number or worklist UID."""
         by_uid = and_(Order.site_id == site_id, Order.study_uid == study_uid)
@@ -244,6 +269,104 @@ class WorklistRepository(Repository):
                 select(Order).where(Order.site_id == site_id, Order.accession == accession)
             ).first()
         return found
+
+    def scheduled(
+        self,
+        site_id: str,
+        states: Iterable[State],
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        same: Mapping[str, str] | None = None,
+        limit: int = 5000,
+    ) -> Sequence[Scheduled]:
+        """Return a site's orders whose exams are in these states, latest first.
+
+        Parameters
+        ----------
+        since, until
+            Bounds of the planned time, or of the time of ordering where none is planned.
+        same : mapping, optional
+            Values that columns of the order must have; ``local_id`` means the patient's.
+        """
+        planned = func.coalesce(Order.scheduled_at, Order.created_at)
+        statement = (
+            select(Order, Patient, Exam)
+            .join(Exam, Exam.order_id == Order.id)
+            .join(Patient, Patient.id == Order.patient_id)
+            .where(Exam.site_id == site_id, Exam.state.in_([str(state) for state in states]))
+            .where(Order.site_id == site_id)
+        )
+        if since is not None:
+            statement = statement.where(planned >= since)
+        if until is not None:
+            statement = statement.where(planned < until)
+        for column, value in (same or {}).items():
+            wanted = Patient.local_id if column == "local_id" else getattr(Order, column)
+            statement = statement.where(wanted == value)
+        statement = statement.order_by(planned.desc(), Order.id.desc()).limit(limit)
+        return [Scheduled(*row) for row in self.session.execute(statement)]
+
+    def waiting_orders(
+        self, site_id: str, local_id: str, modality: str, since: datetime
+    ) -> Sequence[Scheduled]:
+        """Return a patient's orders of one modality that wait to be taken."""
+        same = {"local_id": local_id, "modality": modality}
+        return self.scheduled(site_id, (State.ORDERED, State.ARRIVED), since=since, same=same, limit=2)
+
+    def procedure_step(self, site_id: str, sop_uid: str) -> ProcedureStep | None:
+        """Return a site's procedure step, and hold its row until the transaction ends."""
+        return self.session.scalars(
+            select(ProcedureStep)
+            .where(ProcedureStep.site_id == site_id, ProcedureStep.sop_uid == sop_uid)
+            .with_for_update()
+            .execution_options(populate_existing=True)
+        ).one_or_none()
+
+    def steps_of_study(self, site_id: str, study_uid: str, order_id: str | None) -> Sequence[StepRow]:
+        """Return what devices reported of a study or of its order, oldest first."""
+        of_order = [ProcedureStep.order_id == order_id] if order_id else []
+        of_study = [ProcedureStep.study_uid == study_uid] if study_uid else []
+        if not of_order and not of_study:
+            return []
+        statement = (
+            select(ProcedureStep, Device)
+            .join(Device, Device.id == ProcedureStep.device_id)
+            .where(ProcedureStep.site_id == site_id, or_(*of_order, *of_study))
+            .order_by(ProcedureStep.received_at, ProcedureStep.id)
+        )
+        return [StepRow(*row) for row in self.session.execute(statement)]
+
+    def loose_steps(self, site_id: str, since: datetime, limit: int = 20) -> Sequence[StepRow]:
+        """Return a site's procedure steps that belong to no order and to no study, newest first."""
+        known = (
+            select(Study.id)
+            .where(Study.site_id == site_id, Study.study_uid == ProcedureStep.study_uid)
+            .exists()
+        )
+        statement = (
+            select(ProcedureStep, Device)
+            .join(Device, Device.id == ProcedureStep.device_id)
+            .where(ProcedureStep.site_id == site_id, ProcedureStep.order_id.is_(None))
+            .where(ProcedureStep.received_at >= since, ~known)
+            .order_by(ProcedureStep.received_at.desc())
+            .limit(limit)
+        )
+        return [StepRow(*row) for row in self.session.execute(statement)]
+
+    def orders_under_way(self, site_id: str, since: datetime) -> frozenset[str]:
+        """Return the ids of the orders that a device is taking just now."""
+        return frozenset(
+            order_id
+            for order_id in self.session.scalars(
+                select(ProcedureStep.order_id).where(
+                    ProcedureStep.site_id == site_id,
+                    ProcedureStep.status == "in_progress",
+                    ProcedureStep.received_at >= since,
+                )
+            )
+            if order_id
+        )
 
     def order(self, order_id: str) -> Order | None:
         """Return an order by its id."""

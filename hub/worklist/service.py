@@ -1,7 +1,7 @@
 """Moving exams: orders, claims, releases, rejections. Every change of state goes through `advance`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,6 +23,7 @@ from hub.sites.models import Site
 from hub.sites.repository import SiteRepository
 from hub.web import live
 from hub.worklist.models import Exam, ExamStep, Order
+from hub.worklist.plans import Plan, check_plan
 from hub.worklist.repository import WorklistRepository
 from hub.worklist.states import LEASED_STATES, TRANSITIONS, Event, State, step
 from hub.worklist.triage import URGENCIES, priority_of
@@ -235,6 +236,7 @@ class NewOrder:
     body_part: str = ""
     clinical_question: str = ""
     urgency: str = "routine"
+    plan: Plan = field(default_factory=Plan)
 
 
 def create_order(session: Session, actor: Actor, new: NewOrder, *, settings: Settings, now: datetime) -> Exam:
@@ -259,6 +261,7 @@ def create_order(session: Session, actor: Actor, new: NewOrder, *, settings: Set
     modality = new.modality.strip().upper()
     if not modality.isascii() or not 1 < len(modality) <= 16:  # noqa: PLR2004 - PS3.5 6.2, CS
         raise ModalityMissing
+    check_plan(session, site.id, new.plan)
     number = next_number(session, site, settings, now)
     person = patients.checked(new.person)
     if not person.local_id:
@@ -279,6 +282,9 @@ def create_order(session: Session, actor: Actor, new: NewOrder, *, settings: Set
         ordered_by=actor.id,
         ordered_by_name=actor.name,
         created_at=now,
+        scheduled_at=new.plan.scheduled_at,
+        station_ae=new.plan.station_ae,
+        expected_objects=new.plan.expected_objects,
     )
     session.add(order)
     session.flush()

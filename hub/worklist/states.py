@@ -123,8 +123,8 @@ S, E = State, Event
 TRANSITIONS: dict[tuple[State | None, Event], Transition] = {
     # 1, 2: order, arrival
     (None, E.ORDER): _to(S.ORDERED, _DOCTOR, _TECH),
-    (S.ORDERED, E.ARRIVE): _later(S.ARRIVED, _TECH),
-    (S.ARRIVED, E.PERFORM): _later(S.PERFORMED, _TECH),
+    (S.ORDERED, E.ARRIVE): _to(S.ARRIVED, _TECH),
+    (S.ARRIVED, E.PERFORM): _to(S.PERFORMED, _TECH),
     # 3, 4, 5: objects
     (None, E.RECEIVE): _to(S.RECEIVING),
     (S.ORDERED, E.RECEIVE): _to(S.RECEIVING),

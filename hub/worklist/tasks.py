@@ -3,6 +3,7 @@
 from hub.auth.actor import SYSTEM
 from hub.context import Context
 from hub.errors import Conflict
+from hub.jobs.queue import enqueue
 from hub.jobs.registry import job, scheduled
 from hub.worklist import matching, service
 from hub.worklist.repository import WorklistRepository
@@ -20,6 +21,24 @@ def open_exam(context: Context, *, study_id: str, reason: str) -> None:
     """Put the exam of a settled study on the worklist."""
     with context.db.transaction() as session:
         matching.open_exam(session, study_id, reason, settings=context.settings, now=context.clock())
+
+
+LOOK_AGAIN_SECONDS = 2.0
+"""Between looks whether all that was announced of a study is in; the quiet time ends them."""
+
+
+@job("worklist.check_complete")
+def check_complete(context: Context, *, study_id: str) -> None:
+    """Settle a study once everything is in that its device or its order announced."""
+    with context.db.transaction() as session:
+        if matching.check_complete(session, study_id, now=context.clock()):
+            enqueue(
+                session,
+                "worklist.check_complete",
+                delay_seconds=LOOK_AGAIN_SECONDS,
+                once_key=study_id,
+                study_id=study_id,
+            )
 
 
 @scheduled("worklist.expire_leases", every_seconds=5)

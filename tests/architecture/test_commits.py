@@ -21,6 +21,8 @@ EDGES = (
     "hub/reports/signing.py",  # bytes first, row second: the signed file must be durable in between
     "hub/delivery/documents.py",  # the attempt stays on record although the delivery fails
     "hub/dicom/access.py",  # a look is noted beside a long read that must not hold up writers
+    "hub/worklist/mwl.py",  # one question of a device
+    "hub/worklist/mpps.py",  # one report of a device
     "hub/worklist/desk.py",  # items filed together, each for itself
 )
 """Where a transaction may begin: one request, one association message, one job, one command."""

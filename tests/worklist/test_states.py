@@ -8,8 +8,8 @@ from hub.worklist.states import TRANSITIONS, Event, IllegalTransition, NotBuilt,
 REQUIRED = [
     # row, from, event, to, who may (empty: the hub itself), built
     (1, None, "order", "ordered", {"doctor", "technician"}, True),
-    (2, "ordered", "arrive", "arrived", {"technician"}, False),
-    (2, "arrived", "perform", "performed", {"technician"}, False),
+    (2, "ordered", "arrive", "arrived", {"technician"}, True),
+    (2, "arrived", "perform", "performed", {"technician"}, True),
     (3, None, "receive", "receiving", set(), True),
     (3, "ordered", "receive", "receiving", set(), True),
     (3, "arrived", "receive", "receiving", set(), True),
