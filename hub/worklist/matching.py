@@ -1,6 +1,5 @@
 """From a study to its exam: matching orders, conflicts, completeness. Driven by jobs, mended by people."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -10,24 +9,21 @@ from hub.audit import service as audit
 from hub.audit.tags import Tag
 from hub.auth.actor import SYSTEM, Actor
 from hub.auth.roles import Permission
-from hub.catalogue import service as catalogue
 from hub.catalogue.models import Study
 from hub.catalogue.repository import CatalogueRepository
 from hub.config import Settings
 from hub.errors import Conflict, Forbidden, Rejected
-from hub.jobs.queue import enqueue
 from hub.patients import service as patients
 from hub.patients.models import Patient
 from hub.patients.repository import PatientRepository
 from hub.patients.service import Person
 from hub.sites.repository import SiteRepository
 from hub.web import live
-from hub.worklist import triage
+from hub.worklist import completeness, triage
 from hub.worklist.models import Exam, Order
 from hub.worklist.repository import WorklistRepository
 from hub.worklist.service import TOPIC, advance, begin, visible
 from hub.worklist.states import Event, State
-from hub.worklist.steps import COMPLETED, IN_PROGRESS
 
 WAITING = frozenset({State.ORDERED, State.ARRIVED, State.PERFORMED, State.REJECTED})
 """An exam in one of these takes in the objects that name its order."""
@@ -41,7 +37,7 @@ def receive(session: Session, study_id: str, *, settings: Settings, now: datetim
     exam = WorklistRepository(session).exam_of_study(study.id)
     if exam is None:
         exam = _first_objects(session, study, settings, now)
-        _look_for_completeness(session, study, exam)
+        completeness.look_soon(session, study, exam)
         return exam
     state = State(exam.state)
     if study.settled_at is not None and state is State.RECEIVING:
@@ -52,7 +48,7 @@ def receive(session: Session, study_id: str, *, settings: Settings, now: datetim
     )
     if more and state in (State.COMPLETE, State.REJECTED):
         advance(session, exam, Event.RECEIVE, SYSTEM, now)
-        _look_for_completeness(session, study, exam)
+        completeness.look_soon(session, study, exam)
     elif state not in (State.RECEIVING, State.UNMATCHED, State.COMPLETE, State.REJECTED):
         # Counted anew each time: once when the first late object is in and again when the study
         # is quiet, so that a batch shows as what it is. A notice that was closed in between comes
@@ -180,72 +176,6 @@ def open_exam(
     return exam
 
 
-def _look_for_completeness(session: Session, study: Study, exam: Exam) -> None:
-    """Look soon whether everything is in, where somebody has said what everything is."""
-    if study.settled_at is None and _expectation(session, study, exam) is not None:
-        enqueue(session, "worklist.check_complete", once_key=study.id, study_id=study.id)
-
-
-def check_complete(session: Session, study_id: str, *, now: datetime) -> bool:
-    """Settle a study once everything is in that its device or its order announced.
-
-    Returns
-    -------
-    bool
-        Whether it is worth looking again: something was announced and is not in yet. The
-        quiet time runs beside this and ends the waiting for what never comes, such as
-        objects that a device lists and was never meant to send.
-    """
-    study = CatalogueRepository(session).study(study_id)
-    exam = WorklistRepository(session).exam_of_study(study_id)
-    if study is None or exam is None or study.settled_at is not None:
-        return False
-    if State(exam.state) is not State.RECEIVING:
-        return False
-    expected = _expectation(session, study, exam)
-    if expected is None:
-        return False
-    reason = expected.fulfilled(session, study)
-    if reason:
-        catalogue.complete_by(session, study.id, reason, now=now)
-    return not reason
-
-
-@dataclass(frozen=True)
-class Expectation:
-    """What was announced of a study."""
-
-    listed: frozenset[str]
-    """SOP Instance UIDs that devices say they made; empty while one of them is still at work."""
-    objects: int | None
-    """How many images the order expects."""
-
-    def fulfilled(self, session: Session, study: Study) -> str:
-        """Return which announcement is fulfilled, ``mpps`` or ``views``; empty for none."""
-        if self.listed and catalogue.study_holds(session, study.site_id, self.listed):
-            return "mpps"
-        if self.objects is not None and study.n_instances >= self.objects:
-            return "views"
-        return ""
-
-
-def _expectation(session: Session, study: Study, exam: Exam) -> Expectation | None:
-    """Return what was announced since the study was complete the last time; None when nothing was.
-
-    The number of views counts for the first time only: an exam that is taken again has more.
-    """
-    repository = WorklistRepository(session)
-    before = repository.completed_at(exam.id)
-    rows = repository.steps_of_study(study.site_id, study.study_uid, exam.order_id)
-    steps = [row.step for row in rows if before is None or row.step.updated_at > before]
-    at_work = any(step.status == IN_PROGRESS for step in steps)
-    done = [] if at_work else [step for step in steps if step.status == COMPLETED]
-    listed = frozenset(sop_uid for step in done for _series, _class, sop_uid in step.objects)
-    order = repository.order(exam.order_id) if exam.order_id else None
-    objects = order.expected_objects if order and before is None else None
-    return Expectation(listed, objects) if listed or objects is not None else None
-
-
 def complete(session: Session, exam: Exam, reason: str, *, settings: Settings, now: datetime) -> None:
     """Start the clock to the report; a first start is kept when more objects came later."""
     start = exam.complete_at or now
@@ -342,7 +272,7 @@ def reconsider(
     return exam
 
 
-def _join_or_stay(  # noqa: PLR0917 - both sides of the match and who decided
+def _join_or_stay(
     session: Session,
     actor: Actor,
     exam: Exam,

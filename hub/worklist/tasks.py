@@ -5,7 +5,7 @@ from hub.context import Context
 from hub.errors import Conflict
 from hub.jobs.queue import enqueue
 from hub.jobs.registry import job, scheduled
-from hub.worklist import matching, service
+from hub.worklist import completeness, matching, service
 from hub.worklist.repository import WorklistRepository
 
 
@@ -31,7 +31,7 @@ LOOK_AGAIN_SECONDS = 2.0
 def check_complete(context: Context, *, study_id: str) -> None:
     """Settle a study once everything is in that its device or its order announced."""
     with context.db.transaction() as session:
-        if matching.check_complete(session, study_id, now=context.clock()):
+        if completeness.check_complete(session, study_id, now=context.clock()):
             enqueue(
                 session,
                 "worklist.check_complete",
