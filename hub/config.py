@@ -66,6 +66,10 @@ def _bind(value: str) -> str:
     return value
 
 
+def _optional_bind(value: str) -> str:
+    return _bind(value) if value else value
+
+
 def _zone(value: str) -> str:
     try:
         ZoneInfo(value)
@@ -156,8 +160,24 @@ class Settings(BaseSettings):
     """Address and port of the DICOM listener."""
     dicom_ae_title: Annotated[str, AfterValidator(_ae_title)] = "HUB"
     """Application entity title of the hub itself."""
-    dicom_max_associations: int = Field(default=64, gt=0)
-    """Associations served at once; one more is refused for the moment (transient)."""
+    dicom_max_associations: int = Field(default=400, gt=0)
+    """Associations that one listener process serves at once; further ones wait for a place."""
+    dicom_queue_seconds: float = Field(default=20.0, ge=0)
+    """How long an association waits for a place before it is told to come again later."""
+    dicom_idle_seconds: float = Field(default=60.0, gt=0)
+    """An association on which nothing moves for so long is ended."""
+    dicom_processes: int = Field(default=1, gt=0, le=64)
+    """Listener processes on the same port; more than one helps with PostgreSQL and many cores."""
+    dicom_tls_bind: Annotated[str, AfterValidator(_optional_bind)] = ""
+    """Address and port of DICOM over TLS beside the plain port; empty means none."""
+    dicom_tls_certificate: str = ""
+    """PEM file with the hub's certificate (and chain) for DICOM over TLS, both as server and as client."""
+    dicom_tls_key: str = ""
+    """PEM file with its private key; empty when it is in the same file."""
+    dicom_tls_ca: str = ""
+    """PEM file with the authorities (or the devices' own certificates) that are believed."""
+    dicom_tls_clients: Literal["none", "optional", "required"] = "optional"
+    """Whether devices on the TLS port show a certificate of their own."""
     unknown_devices: Literal["quarantine", "reject"] = "quarantine"
     """What happens to a device nobody registered: keep its objects at a desk, or refuse it."""
 
@@ -194,6 +214,14 @@ class Settings(BaseSettings):
     """Least severe event that is written."""
     log_format: Literal["json", "console"] = "console"
     """One JSON object a line for machines, or columns for people."""
+
+    @model_validator(mode="after")
+    def _check_tls(self) -> Self:
+        if self.dicom_tls_bind and not self.dicom_tls_certificate:
+            raise ValueError("dicom_tls_bind needs dicom_tls_certificate")
+        if self.dicom_tls_bind and self.dicom_tls_clients != "none" and not self.dicom_tls_ca:
+            raise ValueError("dicom_tls_clients other than 'none' needs dicom_tls_ca")
+        return self
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:

@@ -18,8 +18,8 @@ from hub.app import create_app
 from hub.config import Settings
 from hub.context import Context, open_context
 from hub.db.migrate import pending
-from hub.dicom import ingest
-from hub.dicom.scp import ListenerSettings, serve
+from hub.dicom.listening import start_listening
+from hub.dicom.wire.service import Service
 from hub.errors import HubError
 from hub.jobs.worker import run_worker
 
@@ -102,27 +102,18 @@ def run_dicom(settings: Settings) -> None:
     """Listen for devices until told to stop."""
     end_with_supervisor()
     context = ready_context(settings)
-    host, port = split_bind(settings.dicom_bind)
     stop = threading.Event()
     until_told(stop)
-    listener = serve(
-        ListenerSettings(
-            host=host,
-            port=port,
-            ae_title=settings.dicom_ae_title,
-            maximum_associations=settings.dicom_max_associations,
-        ),
-        gate=lambda caller: ingest.admit(context, caller),
-        sink=lambda received: void(ingest.store(context, received)),
-        refused=lambda caller, reason: ingest.note_refusal(context, caller, reason),
-    )
+    listener = start_listening(context, dicom_services(context), shared_port=settings.dicom_processes > 1)
     stop.wait()
     listener.shutdown()
     context.db.dispose()
 
 
-def void(_: object) -> None:
-    """Drop a result that the caller has no use for."""
+def dicom_services(context: Context) -> list[Service]:
+    """Return what the listener offers beside verification and storage; rooms of any level join here."""
+    del context
+    return []
 
 
 def run_one_worker(settings: Settings, slot: str) -> None:
@@ -159,7 +150,8 @@ class Supervisor:
     def __init__(self, settings: Settings, environment: dict[str, str], roles: Sequence[str] = ROLES) -> None:
         self.settings = settings
         self.environment = environment
-        self.children = [Child(role) for role in roles]
+        processes = {"dicom": settings.dicom_processes}
+        self.children = [Child(role) for role in roles for _ in range(processes.get(role, 1))]
 
     def run(self, stop: threading.Event, ready: Callable[[], None] | None = None) -> None:
         """Start all roles and keep them running until `stop`; then end them in order."""

@@ -1,9 +1,15 @@
-"""From a received object to a catalogue row: the gate where nothing may be lost or guessed."""
+"""From a received object to a catalogue row: the gate where nothing may be lost or guessed.
 
-import hashlib
+Whatever the door (association, upload, STOW), an object is first staged in the store as it
+comes, read there for what the catalogue needs, named durably, and only then entered.
+"""
+
+import shutil
 import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
+from typing import BinaryIO
 
 import structlog
 from sqlalchemy.orm import Session
@@ -11,19 +17,22 @@ from sqlalchemy.orm import Session
 from hub.audit.service import ActorRef
 from hub.catalogue import keys
 from hub.catalogue import service as catalogue
+from hub.catalogue.arrivals import Arrival
 from hub.catalogue.models import Quarantined
 from hub.catalogue.service import InstanceFacts, Origin, Outcome, StoredFile
+from hub.catalogue.twins import enter, enter_within
 from hub.context import Context
 from hub.dicom.header import InstanceHeader, read_header
-from hub.dicom.part10 import split, wrap
-from hub.dicom.scp import Admission, Caller, Received
-from hub.errors import Conflict, HubError, Rejected, StoreUnavailable
+from hub.dicom.part10 import file_header, split
+from hub.errors import Conflict, Rejected, StoreUnavailable
 from hub.kit.uids import parse_uid
-from hub.sites import service as sites
-from hub.sites.service import DeviceKnown, DeviceUnknown
 from storage.errors import StorageError
+from storage.staged import Staged
 
 log = structlog.get_logger()
+
+Register = Callable[[Arrival], Outcome]
+"""Enters an object whose bytes are durable, and returns once its row is committed."""
 
 
 class WrongObject(Rejected):
@@ -32,6 +41,14 @@ class WrongObject(Rejected):
 
 class CannotBeFiled(Conflict):
     """This item cannot be filed; it can only be set aside."""
+
+
+class UidTaken(Conflict):
+    """An object with this UID and other content is filed already."""
+
+
+class PatientConflict(Conflict):
+    """The study holds objects of another patient; this object is kept at the desk."""
 
 
 @dataclass(frozen=True)
@@ -51,100 +68,67 @@ class SaidAlong:
     urgency: str = ""
 
 
-class UidTaken(Conflict):
-    """An object with this UID and other content is filed already."""
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """What the message that carried an object said of it; for the desk, when it cannot be filed."""
+
+    sop_instance: str
+    transfer_syntax: str
+    calling_ae: str
+    address: str
 
 
-class PatientConflict(Conflict):
-    """The study holds objects of another patient; this object is kept at the desk."""
+@contextmanager
+def _storing() -> Iterator[None]:
+    """Turn what goes wrong in the store into the answer that the sender should try again."""
+    try:
+        yield
+    except StorageError as error:
+        log.exception("store_failed")
+        raise StoreUnavailable from error
 
 
-def admit(context: Context, caller: Caller) -> Admission:
-    """Decide on an association: known devices come in, strangers by the setting, blocked ones never."""
-    with context.db.reading() as session:
-        device = sites.recognise(session, caller.calling_ae, caller.address)
-    if isinstance(device, DeviceKnown):
-        return Admission.ADMITTED
-    if device.reason == "blocked_device" or context.settings.unknown_devices == "reject":
-        return Admission.UNKNOWN_CALLER
-    return Admission.ADMITTED
+def stage(context: Context) -> Staged:
+    """Begin an object in the store; raises `StoreUnavailable`."""
+    with _storing():
+        return context.store.stage()
 
 
-def note_refusal(context: Context, caller: Caller, reason: str) -> None:
-    """Keep a refused association for the IT page."""
-    with context.db.transaction() as session:
-        sites.record_refusal(
-            session,
-            calling_ae=caller.calling_ae,
-            called_ae=caller.called_ae,
-            address=caller.address,
-            reason=reason,
-            now=context.clock(),
-        )
-
-
-def store(context: Context, received: Received) -> Outcome | None:
-    """Keep one object that came over an association. Returns only when bytes and row are durable.
-
-    Returns
-    -------
-    Outcome or None
-        What became of it; None when the device is unknown and the object waits at the desk.
+def header_of(
+    staged: Staged, start: int, transfer_syntax: str, *, charset: str | None = None, sop_class: str = ""
+) -> InstanceHeader:
+    """Read what the catalogue needs of a staged object; its data set begins at `start`.
 
     Raises
     ------
     Rejected
-        The object cannot be filed. Its bytes are at the desk with the reason, and the
-        sender is told of the failure.
-    StoreUnavailable
-        The object store or the database does not answer; the sender should try again.
+        It cannot be filed.
     """
-    now = context.clock()
-    with context.db.reading() as session:
-        device = sites.recognise(session, received.calling_ae, received.address)
-    file = wrap(
-        received.dataset,
-        sop_class=received.sop_class,
-        sop_instance=received.sop_instance,
-        transfer_syntax=received.transfer_syntax,
-        calling_ae=received.calling_ae,
-        called_ae=received.called_ae,
-    )
-    if isinstance(device, DeviceUnknown):
-        keep_aside(context, file, received, None, device.reason, "", now)
-        return None
-    origin = Origin(
-        device.site_id,
-        ActorRef("device", device.id, received.calling_ae),
-        received.address,
-        device.id,
-        received.calling_ae,
-    )
-    try:
-        header = read_header(
-            received.dataset, received.transfer_syntax, device.charset, sop_class=received.sop_class
-        )
-        if header.sop_uid != received.sop_instance:
-            raise WrongObject
-    except HubError as error:
-        keep_aside(context, file, received, origin, error.code, str(error), now)
-        raise
-    return file_instance(
-        context, file, len(file) - len(received.dataset), header, origin, device.site_code, now
-    )
+    return read_header(staged.reader(), transfer_syntax, charset, sop_class=sop_class, start=start)
 
 
-def file_instance(  # noqa: PLR0917 - what a filed object consists of
+def file_staged(  # noqa: PLR0917 - what a filed object consists of
     context: Context,
-    file: bytes,
-    dataset_offset: int,
+    staged: Staged,
     header: InstanceHeader,
+    start: int,
     origin: Origin,
     site_code: str,
-    now: datetime,
+    *,
     said: SaidAlong | None = None,
+    register: Register | None = None,
 ) -> Outcome:
-    """Put a DICOM file into the store, then its row into the index: object first, row second."""
+    """Name a staged object, then enter its row: object first, row second.
+
+    Parameters
+    ----------
+    start : int
+        Where the data set begins, in bytes.
+    said : SaidAlong, optional
+        What its sender said beside it.
+    register : callable, optional
+        How its row is entered; in a transaction of its own unless a group commits together.
+    """
     facts = facts_of(header)
     if said is not None:
         facts = replace(
@@ -153,29 +137,32 @@ def file_instance(  # noqa: PLR0917 - what a filed object consists of
             clinical_question=said.clinical_question,
             urgency=said.urgency,
         )
-    sha256 = hashlib.sha256(file).hexdigest()
-    key = keys.instance_key(site_code, header.study_uid, header.sop_uid, sha256)
-    stored = _put(context, key, file)
-    dataset_sha256 = hashlib.sha256(memoryview(file)[dataset_offset:]).hexdigest()
-    with context.db.transaction() as session:
-        outcome = catalogue.register(
-            session,
-            facts,
-            stored,
-            dataset_sha256,
-            dataset_offset,
-            origin,
-            settings=context.settings,
-            now=now,
-        )
-    log.info("instance_received", sop_uid=header.sop_uid, outcome=str(outcome), bytes=len(file))
+    key = keys.instance_key(site_code, header.study_uid, header.sop_uid, staged.sha256)
+    with _storing():
+        stored = staged.commit(key)
+    arrival = Arrival(facts, StoredFile(stored.key, stored.size, stored.sha256), start, origin)
+    if register is not None:
+        return register(arrival)
+    [outcome] = enter(context, [arrival], now=context.clock())
     return outcome
 
 
-def file_upload(
-    context: Context, file: bytes, origin: Origin, site_code: str, said: SaidAlong | None = None
+def file_upload(  # noqa: PLR0917 - what, for whom, and what was said
+    context: Context,
+    file: BinaryIO,
+    origin: Origin,
+    site_code: str,
+    said: SaidAlong | None = None,
+    charset: str | None = None,
 ) -> Outcome:
     """File a DICOM file that a person or a machine sent over HTTP, with what was said along with it.
+
+    Parameters
+    ----------
+    file : seekable binary file
+        Read from its beginning; never held in memory as a whole.
+    charset : str, optional
+        Character set that its maker is known to use, whatever it declares.
 
     Raises
     ------
@@ -184,56 +171,70 @@ def file_upload(
     PatientConflict
         Its study is another patient's; it is kept at the desk.
     """
-    meta, offset = split(file)
+    meta, start = split(file)
     parse_uid(meta.transfer_syntax)
-    dataset = memoryview(file)[offset:]
-    header = read_header(bytes(dataset), meta.transfer_syntax, sop_class=meta.sop_class)
-    if offset == 0:
-        file = wrap(
-            file,
-            sop_class=header.sop_class,
-            sop_instance=header.sop_uid,
-            transfer_syntax=meta.transfer_syntax,
-        )
-        offset = len(file) - len(dataset)
-    outcome = file_instance(context, file, offset, header, origin, site_code, context.clock(), said)
+    header = read_header(file, meta.transfer_syntax, charset, sop_class=meta.sop_class, start=start)
+    with stage(context) as staged, _storing():
+        if start == 0:
+            made = file_header(
+                sop_class=header.sop_class,
+                sop_instance=header.sop_uid,
+                transfer_syntax=meta.transfer_syntax,
+            )
+            staged.write(made)
+            start = len(made)
+        file.seek(0)
+        shutil.copyfileobj(file, _Into(staged), 1 << 20)
+        outcome = file_staged(context, staged, header, start, origin, site_code, said=said)
+    log.info("instance_received", sop_uid=header.sop_uid, outcome=str(outcome), bytes=staged.size)
     if outcome is Outcome.OTHER_PATIENT:
         raise PatientConflict
     return outcome
 
 
 def keep_aside(  # noqa: PLR0917 - what a desk item consists of
-    context: Context,
-    file: bytes,
-    received: Received,
-    origin: Origin | None,
-    reason: str,
-    detail: str,
-    now: datetime,
+    context: Context, staged: Staged, announced: Announced, origin: Origin | None, reason: str, detail: str
 ) -> None:
-    """Keep bytes for the desk, durable before the sender gets its answer."""
-    stored = _put(context, keys.quarantine_key(now, hashlib.sha256(file).hexdigest()), file)
+    """Keep a staged object for the desk, durable before the sender gets its answer."""
+    now = context.clock()
+    with _storing():
+        stored = staged.commit(keys.quarantine_key(now, staged.sha256))
     with context.db.transaction() as session:
         catalogue.quarantine(
             session,
             kind="dicom",
             reason=reason,
             detail=detail,
-            files=[stored],
+            files=[StoredFile(stored.key, stored.size, stored.sha256)],
             origin=origin,
             now=now,
-            sop_uid=received.sop_instance,
-            transfer_syntax=received.transfer_syntax,
-            calling_ae=received.calling_ae,
-            address=received.address,
+            sop_uid=announced.sop_instance,
+            transfer_syntax=announced.transfer_syntax,
+            calling_ae=announced.calling_ae,
+            address=announced.address,
         )
-    log.warning("instance_quarantined", sop_uid=received.sop_instance, reason=reason)
+    log.warning("instance_quarantined", sop_uid=announced.sop_instance, reason=reason)
 
 
 def release_quarantined(  # noqa: PLR0917 - where from, where to, by whom
-    context: Context, session: Session, item: Quarantined, site_id: str, site_code: str, actor: ActorRef
+    context: Context,
+    session: Session,
+    item: Quarantined,
+    site_id: str,
+    site_code: str,
+    actor: ActorRef,
+    charset: str | None = None,
+    *,
+    same_patient: bool = False,
 ) -> None:
     """File a quarantined object under a site after all, in the caller's transaction.
+
+    Parameters
+    ----------
+    charset : str, optional
+        Character set that its device is known to use.
+    same_patient : bool
+        Two people have said that it is the patient of its study, whatever it states.
 
     Raises
     ------
@@ -245,37 +246,36 @@ def release_quarantined(  # noqa: PLR0917 - where from, where to, by whom
     """
     if item.kind != "dicom" or len(item.files) != 1 or item.reason == "uid_conflict":
         raise CannotBeFiled
-    try:
-        file = context.store.get(item.files[0]["key"])
-    except StorageError as error:
-        raise StoreUnavailable from error
-    meta, offset = split(file)
-    header = read_header(bytes(memoryview(file)[offset:]), meta.transfer_syntax, sop_class=meta.sop_class)
-    sha256 = hashlib.sha256(file).hexdigest()
-    stored = _put(context, keys.instance_key(site_code, header.study_uid, header.sop_uid, sha256), file)
-    outcome = catalogue.register(
-        session,
+    with stage(context) as staged, _storing():
+        with context.store.open(item.files[0]["key"]) as kept:
+            shutil.copyfileobj(kept, _Into(staged), 1 << 20)
+        file = staged.reader()
+        meta, start = split(file)
+        header = read_header(file, meta.transfer_syntax, charset, sop_class=meta.sop_class, start=start)
+        stored = staged.commit(keys.instance_key(site_code, header.study_uid, header.sop_uid, staged.sha256))
+    arrival = Arrival(
         facts_of(header),
-        stored,
-        hashlib.sha256(memoryview(file)[offset:]).hexdigest(),
-        offset,
+        StoredFile(stored.key, stored.size, stored.sha256),
+        start,
         Origin(site_id, actor, item.address, None, item.calling_ae),
-        settings=context.settings,
-        now=context.clock(),
+        same_patient=same_patient,
     )
+    outcome = enter_within(context, session, arrival, now=context.clock())
     if outcome is Outcome.CONFLICT:
         raise UidTaken
     if outcome is Outcome.OTHER_PATIENT:
         raise PatientConflict
 
 
-def _put(context: Context, key: str, file: bytes) -> StoredFile:
-    try:
-        stored = context.store.put(key, file)
-    except StorageError as error:
-        log.exception("store_failed", key_prefix=key.split("/", 1)[0])
-        raise StoreUnavailable from error
-    return StoredFile(stored.key, stored.size, stored.sha256)
+class _Into:
+    """A staged object as `shutil.copyfileobj` writes to."""
+
+    def __init__(self, staged: Staged) -> None:
+        self._staged = staged
+
+    def write(self, piece: bytes) -> int:
+        self._staged.write(piece)
+        return len(piece)
 
 
 def _line(text: str) -> str:
@@ -300,6 +300,8 @@ def facts_of(header: InstanceHeader) -> InstanceFacts:
         transfer_syntax=header.transfer_syntax,
         local_id=_line(header.patient.local_id),
         patient_name=_line(name.display),
+        name_raw=header.patient.name_raw,
+        declared_charset=_line(header.charset),
         name_charset=name.used,
         name_confidence=name.confidence,
         sex=header.patient.sex,

@@ -45,23 +45,15 @@ class FileMeta:
     has_header: bool
 
 
-def wrap(
-    dataset: bytes,
-    *,
-    sop_class: str,
-    sop_instance: str,
-    transfer_syntax: str,
-    calling_ae: str = "",
-    called_ae: str = "",
+def file_header(
+    *, sop_class: str, sop_instance: str, transfer_syntax: str, calling_ae: str = "", called_ae: str = ""
 ) -> bytes:
-    """Return a DICOM file whose data set is `dataset`, byte for byte.
+    """Return what a DICOM file begins with: preamble, prefix and group 0002; the data set follows.
 
     Parameters
     ----------
-    dataset : bytes
-        The encoded data set as it came over the wire.
     sop_class, sop_instance, transfer_syntax : str
-        UIDs of the association message that carried it.
+        UIDs of the association message that carries the data set.
     calling_ae, called_ae : str
         Titles of the sender and of this listener, kept as Source and Receiving
         Application Entity Title (PS3.10 Table 7.1-1).
@@ -79,7 +71,7 @@ def wrap(
         )
     )
     group_length = _meta_element(0x0000, "UL", struct.pack("<L", len(meta)))
-    return b"".join((bytes(PREAMBLE_BYTES), _PREFIX, group_length, meta, dataset))
+    return b"".join((bytes(PREAMBLE_BYTES), _PREFIX, group_length, meta))
 
 
 def split(data: Readable) -> tuple[FileMeta, int]:

@@ -1,11 +1,9 @@
 """DICOM files sent over HTTP by a person's browser or a site's machine."""
 
-import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
-from typing import IO, Annotated, Any, cast
+from typing import IO, Annotated, Any, BinaryIO, cast
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
@@ -17,7 +15,7 @@ from hub.auth.roles import Permission
 from hub.catalogue.service import Origin, Outcome
 from hub.context import Context
 from hub.dicom import ingest
-from hub.errors import Conflict, HubError, Malformed, Rejected, Retriable, TooLarge
+from hub.errors import Conflict, HubError, Malformed, Rejected, Retriable
 from hub.sites import service as sites
 from hub.web.deps import ContextDep
 from hub.web.errors import message_of
@@ -28,13 +26,6 @@ router = APIRouter(prefix="/api/v1", tags=["upload"])
 MEMORY_BYTES = 4 << 20
 """A body stays in memory up to this size and goes to a temporary file beyond it."""
 
-FILE_BYTES = 512 << 20
-"""Largest single file; larger objects come over DIMSE."""
-
-READING_BYTES = 1 << 30
-"""Files that are being filed at the same time, all requests of the process together."""
-
-WAIT_SECONDS = 60.0
 FILES_AT_ONCE = 2000
 ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 ACCEPTED, PARTLY, NOTHING = 200, 202, 422
@@ -56,37 +47,6 @@ class NothingSent(Malformed):
 
 class UidConflict(Conflict):
     """Another object with this UID is filed already; these bytes are kept at the desk."""
-
-
-class UploadBusy(Retriable):
-    """Too many large files at once; send again in a moment."""
-
-
-class _Room:
-    """Bytes of files that may be in memory at the same time; one request never waits for itself."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit, self._used = limit, 0
-        self._condition = threading.Condition()
-
-    @contextmanager
-    def hold(self, size: int) -> Iterator[None]:
-        with self._condition:
-            free = self._condition.wait_for(
-                lambda: self._used == 0 or self._used + size <= self._limit, WAIT_SECONDS
-            )
-            if not free:
-                raise UploadBusy
-            self._used += size
-        try:
-            yield
-        finally:
-            with self._condition:
-                self._used -= size
-                self._condition.notify_all()
-
-
-_ROOM = _Room(READING_BYTES)
 
 
 @dataclass(frozen=True)
@@ -171,18 +131,13 @@ def upload(
 
 
 def _file(context: Context, file: IO[bytes], origin: Origin, site_code: str) -> Outcome:
-    """File one upload, holding it in memory only while there is room for it."""
-    size = file.seek(0, 2)
-    file.seek(0)
-    if size == 0:
+    """File one upload."""
+    if file.seek(0, 2) == 0:
         raise EmptyFile
-    if size > FILE_BYTES:
-        raise TooLarge(size=size)
-    with _ROOM.hold(size):
-        content = file.read()
-        if content.startswith(ZIP_MAGIC):
-            raise ArchiveRefused
-        outcome = ingest.file_upload(context, content, origin, site_code)
+    file.seek(0)
+    if file.read(4).startswith(ZIP_MAGIC):
+        raise ArchiveRefused
+    outcome = ingest.file_upload(context, cast("BinaryIO", file), origin, site_code)
     if outcome is Outcome.CONFLICT:
         raise UidConflict
     return outcome

@@ -110,8 +110,8 @@ class Values:
 
 
 @contextlib.contextmanager
-def open_dataset(data: Readable, transfer_syntax: str) -> Iterator[Values]:
-    """Open a bare data set, inflating it where necessary.
+def open_dataset(data: Readable, transfer_syntax: str, start: int = 0) -> Iterator[Values]:
+    """Open a data set that begins at `start`, inflating it where necessary.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def open_dataset(data: Readable, transfer_syntax: str) -> Iterator[Values]:
         It cannot be walked.
     """
     with open_source(data) as source:
-        yield _values(source, 0, transfer_syntax)
+        yield _values(source, start, transfer_syntax)
 
 
 @contextlib.contextmanager

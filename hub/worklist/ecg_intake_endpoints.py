@@ -1,5 +1,6 @@
 """ECG files sent over HTTP: the one door for every format, whichever room files it."""
 
+import io
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from hub.dicom import ingest as dicom
 from hub.dicom.header import InstanceHeader, read_header
 from hub.dicom.ingest import SaidAlong
 from hub.dicom.part10 import split
-from hub.dicom.upload_endpoints import NothingSent, UidConflict, UploadBusy
+from hub.dicom.upload_endpoints import NothingSent, UidConflict
 from hub.ecg import ingest
 from hub.ecg.errors import PatientDiffers, RecordingTooLarge
 from hub.ecg.grouping import Group, group_files
@@ -64,6 +65,10 @@ class BadUrgency(Rejected):
 
 class BadOnset(Rejected):
     """The onset of the pain is a time that has passed, YYYY-MM-DDTHH:MM."""
+
+
+class UploadBusy(Retriable):
+    """Too many large files at once; send again in a moment."""
 
 
 class FieldTooLong(Rejected):
@@ -210,7 +215,7 @@ def _keep(context: Context, group: Group, origin: Origin, site: Site, details: E
     if _contradicts(header, details):
         raise PatientDiffers(study_uid=header.study_uid)
     said = SaidAlong(details.accession, details.clinical_question, details.urgency)
-    outcome = dicom.file_upload(context, file, origin, site.code, said)
+    outcome = dicom.file_upload(context, io.BytesIO(file), origin, site.code, said)
     if outcome is Outcome.CONFLICT:
         raise UidConflict
     with context.db.reading() as session:

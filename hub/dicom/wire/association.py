@@ -1,7 +1,7 @@
 """An association: messages in and out over presentation contexts, whoever asked for it (PS3.7, PS3.8)."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,7 @@ class Peer:
     certificate_sha256: str = ""
     """Of the TLS client certificate, hexadecimal; empty without one."""
     identity: object | None = None
-    """What the gate knows of the peer; None for a stranger that was let in."""
+    """What the gate knows of the peer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,8 @@ class Association:
         self.contexts = contexts
         self.cancelled: set[int] = set()
         """Message ids of requests that the peer has cancelled."""
+        self.awaited: dict[int, Callable[[Command, bytes], None]] = {}
+        """Who takes the response to a request that was begun on an association that a listener serves."""
         self.open = True
         self._room = max(min(peer_maximum or SENT_MAXIMUM_LENGTH, SENT_MAXIMUM_LENGTH), 1024)
         self._unit: memoryview | None = None

@@ -64,9 +64,10 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """The gate's Yes; `identity` is None for a stranger."""
+    """The gate's Yes, with what it knows of the peer; strangers may use few services."""
 
-    identity: object | None
+    identity: object | None = None
+    stranger: bool = False
 
 
 Gate = Callable[[Peer], Admitted | Refusal]
@@ -265,7 +266,7 @@ class Listener:
         if isinstance(decision, Refusal):
             self._refuse(link, peer, pdu.reject(*decision.admission.value), decision.reason)
             return
-        answer = self._negotiator.answer(request, stranger=decision.identity is None)
+        answer = self._negotiator.answer(request, stranger=decision.stranger)
         if not answer.contexts:
             wanted = sorted({each.abstract_syntax for each in request.proposed})
             self._tell(peer, "no_common_service", ", ".join(wanted[:3]))
@@ -307,6 +308,7 @@ class Listener:
         with self._open.lock:
             self._open.established.add(number)
         try:
+            self._announce(association)
             while not self._closing.is_set():
                 context, command = association.receive()
                 self._handle(association, context, command)
@@ -328,6 +330,25 @@ class Listener:
             if association.in_data_set:
                 self._tell(association.peer, "aborted_by_peer")
 
+    def _announce(self, association: Association) -> None:
+        """Tell services that want to know of it that an association stands."""
+        told = set()
+        for context in association.contexts.values():
+            service = self._negotiator.by_class.get(context.abstract_syntax)
+            if service is not None and service.opened is not None and service.name not in told:
+                told.add(service.name)
+                try:
+                    service.opened(association, context)
+                except (AssociationEnded, ProtocolError):
+                    raise
+                except Exception as error:  # noqa: BLE001 - the device did not ask for anything yet
+                    log.error(  # noqa: TRY400
+                        "dicom_opening_failed",
+                        association=association.peer.association_id,
+                        service=service.name,
+                        error=type(error).__name__,
+                    )
+
     def _handle(self, association: Association, context: Context, command: Command) -> None:
         storage = self._negotiator.storage
         if (
@@ -341,7 +362,11 @@ class Listener:
         if command.field == dimse.C_CANCEL_RQ:
             return  # of a request that was answered already
         if command.field & dimse.RESPONSE:
-            raise ProtocolError("a response comes that nobody asked for")
+            answered = association.awaited.pop(command.responds_to, None)
+            if answered is None:
+                raise ProtocolError("a response comes that nobody asked for")
+            answered(command, dataset)
+            return
         service = self._negotiator.by_class.get(context.abstract_syntax)
         request = Request(association, context, command, dataset)
         if service is None:

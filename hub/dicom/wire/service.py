@@ -69,6 +69,9 @@ class Service:
         else with 0x0110.
     strangers : bool
         Whether devices that nobody registered may use it.
+    opened : callable, optional
+        Told of an association on which a context of this service was accepted, before the
+        first request is read.
     """
 
     name: str
@@ -76,6 +79,7 @@ class Service:
     transfer_syntaxes: tuple[str, ...]
     handle: Callable[[Request], None]
     strangers: bool = False
+    opened: Callable[[Association, Context], None] | None = None
 
 
 class Reception(Protocol):
