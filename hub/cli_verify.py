@@ -84,8 +84,8 @@ def store(context: typer.Context, as_json: AsJson = False) -> None:
     """Read every stored file again and compare it with its row; list files that no row knows."""
     from hub.reports.store_check import check_store
 
-    with open_hub(context) as hub, hub.db.reading() as session:
-        rows = check_store(session, hub.store)
+    with open_hub(context) as hub:
+        rows = check_store(hub)
         console = Console(stderr=True, quiet=as_json)
         files, faults, unreferenced = 0, [], []
         for line in track(rows, description="files", console=console, transient=True):

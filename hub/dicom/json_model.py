@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from hub.dicom.elements import MAX_DEPTH, BrokenDataset, Element, items
 from hub.dicom.source import Readable
 from hub.dicom.values import PIXEL_TAGS, Values, open_stored
@@ -31,6 +33,16 @@ BulkUri = Callable[[str], str]
 
 _SPECIFIC_CHARACTER_SET = 0x00080005
 _BINARY = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "UN"})
+_WIDTHS = {"OW": 2, "AT": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
+"""Bytes of one value of what is no number of `_NUMBERS`; everything else is single bytes."""
+
+_WORDS = frozenset({0x54000110, 0x54000112, 0x5400100A, 0x54001010, 0x00283006, *PIXEL_TAGS})
+"""What may be bytes or words, and is words where no VR is written (PS3.5 section A.1)."""
+
+_OVERLAY = 0x60003000
+_OVERLAY_GROUPS = 0xFF01FFFF
+"""Overlay data of all sixteen repeating groups, 6000 to 601E (PS3.5 section 7.6)."""
+
 _NUMBERS = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
 _TEXTS = frozenset({"LO", "LT", "SH", "ST", "UC", "UT"})
 _ONE_VALUE = frozenset({"LT", "ST", "UT", "UR"})
@@ -106,8 +118,9 @@ def bulk_data(data: Readable, path: str) -> bytes:
             for tag, number in zip(steps[:-1:2], steps[1::2], strict=True):
                 holder = holder.item(int(tag, 16), int(number)) if holder else None
             element = holder.elements.get(int(steps[-1], 16)) if holder else None
-            if element is not None and not element.undefined and element.vr != "SQ":
-                return values.source.read(element.offset, element.length)
+            if holder is not None and element is not None and not element.undefined and element.vr != "SQ":
+                raw = values.source.read(element.offset, element.length)
+                return _little_endian(raw, _vr(holder, element), element)
     raise NoBulkData(path=path[:64])
 
 
@@ -134,6 +147,7 @@ def _element(writer: _Writer, values: Values, element: Element, place: _Place) -
         return {"vr": vr, "BulkDataURI": writer.bulk_uri(f"{place.path}{element.tag:08X}")}
     raw = values.source.read(element.offset, element.length)
     if vr in _BINARY:
+        raw = _little_endian(raw, vr, element)
         return {"vr": vr, "InlineBinary": base64.b64encode(raw).decode("ascii")} if raw else {"vr": vr}
     if element.tag == _SPECIFIC_CHARACTER_SET:
         return {"vr": vr, "Value": ["ISO_IR 192"]}  # what is written here is UTF-8 (PS3.18 F.2.2)
@@ -160,13 +174,19 @@ def _vr(values: Values, element: Element) -> str:
     ambiguous = {0x00280106, 0x00280107, 0x00280108, 0x00280109, 0x00280120, 0x00280121}
     if not element.encoding.explicit and element.tag in ambiguous:
         return "SS" if values.short(0x00280103) == 1 else "US"
-    if (
-        not element.encoding.explicit
-        and element.tag in {0x00283006, *PIXEL_TAGS}
-        and element.vr in {"US", "OB"}
-    ):
+    words = element.tag in _WORDS or element.tag & _OVERLAY_GROUPS == _OVERLAY
+    if not element.encoding.explicit and words and element.vr in {"US", "OB"}:
         return "OW"
     return element.vr
+
+
+def _little_endian(raw: bytes, vr: str, element: Element) -> bytes:
+    """Return a binary value in the order in which JSON and bulk data have it, whatever the object's."""
+    width = _WIDTHS.get(vr) or struct.calcsize(f"={_NUMBERS.get(vr, 'b')}")
+    if element.encoding.little or width == 1:
+        return raw
+    whole = len(raw) // width * width
+    return np.frombuffer(raw[:whole], f">u{width}").astype(f"<u{width}").tobytes() + raw[whole:]
 
 
 def _values(vr: str, raw: bytes, charset: tuple[str, ...], override: str | None, order: str) -> list[Any]:

@@ -1,28 +1,32 @@
 """Objects out of the store, never other bytes than those that were received.
 
 A disk that has gone bad, or a hand in the store, must not put a wrong picture before a
-reader. Whole objects are held against their SHA-256 before the first byte leaves. Parts
-of them (a frame, the header) are taken from an object that was held against it within
-the last ten minutes; only objects beyond `WHOLE_BYTES` are read in part unchecked,
-because every frame would cost reading hundreds of megabytes.
+reader. Whole objects are held against their SHA-256 before the first byte leaves. What
+was held against it within the last ten minutes is not read twice for that; parts (a
+frame, the header) are taken from such an object. Only of objects beyond `WHOLE_BYTES`
+parts are read unchecked, because every frame would cost reading hundreds of megabytes.
+
+Whether a file lies alone or in a pack does not show here. Packing may move it between
+the reading of its row and the reading of its bytes; then the row is read once more.
 """
 
 import hashlib
-import io
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from typing import BinaryIO, cast
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TypeVar
 
 import structlog
 
 from hub.catalogue.models import Instance
+from hub.catalogue.pack_repository import PackRepository
+from hub.catalogue.places import Place, is_whole, open_place, place_of, read_place, sha256_at
 from hub.context import Context
 from hub.dicom.source import Readable
 from hub.errors import HubError
-from storage.base import ObjectStore, chunks, sha256_of
+from storage.base import ObjectStore, chunks
 from storage.errors import ObjectNotFound
 
 log = structlog.get_logger()
@@ -30,8 +34,16 @@ log = structlog.get_logger()
 WHOLE_BYTES = 32 << 20
 """Objects up to this size are read in one piece and checked before anything is made of them."""
 
+RUN_BYTES = 8 << 20
+"""What is read of a pack at a time when its members are wanted one after the other."""
+
+_NEAR_BYTES = 64 << 10
+"""Members of a pack that lie no further apart are read together."""
+
 TRUST_SECONDS = 600.0
-REMEMBERED = 20_000
+REMEMBERED = 100_000
+
+Taken = TypeVar("Taken")
 
 
 class ObjectDamaged(HubError):
@@ -39,20 +51,21 @@ class ObjectDamaged(HubError):
 
 
 class _Checked:
-    """Keys of objects whose bytes were found right a short while ago."""
+    """Places whose bytes were found right a short while ago."""
 
     def __init__(self) -> None:
-        self._until: OrderedDict[tuple[int, str], float] = OrderedDict()
+        self._until: OrderedDict[tuple[int, str, int], float] = OrderedDict()
         self._lock = threading.Lock()
 
-    def knows(self, store: ObjectStore, key: str) -> bool:
+    def knows(self, store: ObjectStore, place: Place) -> bool:
         with self._lock:
-            return self._until.get((id(store), key), 0.0) > time.monotonic()
+            return self._until.get((id(store), place.key, place.offset), 0.0) > time.monotonic()
 
-    def remember(self, store: ObjectStore, key: str) -> None:
+    def remember(self, store: ObjectStore, place: Place) -> None:
+        name = (id(store), place.key, place.offset)
         with self._lock:
-            self._until[id(store), key] = time.monotonic() + TRUST_SECONDS
-            self._until.move_to_end((id(store), key))
+            self._until[name] = time.monotonic() + TRUST_SECONDS
+            self._until.move_to_end(name)
             while len(self._until) > REMEMBERED:
                 self._until.popitem(last=False)
 
@@ -74,20 +87,16 @@ def open_object(context: Context, instance: Instance) -> Iterator[Readable]:
     ObjectDamaged
         Its bytes are absent or not those that were received.
     """
-    if instance.size <= WHOLE_BYTES and not checked.knows(context.store, instance.storage_key):
-        yield _whole(context, instance)
-        return
-    try:
-        if context.store.stat(instance.storage_key).size != instance.size:
-            raise _damaged(instance)
-        stream = context.store.open(instance.storage_key)
-    except ObjectNotFound as error:
-        raise _damaged(instance) from error
-    with closing(stream):
-        if stream.seekable():
-            yield stream
-        else:
-            yield cast("BinaryIO", _Ranges(context.store, instance.storage_key, instance.size))
+    with ExitStack() as stack:
+
+        def opened(place: Place) -> Readable:
+            if place.size <= WHOLE_BYTES and not checked.knows(context.store, place):
+                return _content(context, instance, place)
+            if not is_whole(context.store, place):
+                raise _damaged(instance)
+            return stack.enter_context(open_place(context.store, place))
+
+        yield _at(context, instance, opened)
 
 
 def checked_chunks(context: Context, instance: Instance) -> Iterator[bytes]:
@@ -99,57 +108,120 @@ def checked_chunks(context: Context, instance: Instance) -> Iterator[bytes]:
         Before the first piece.
     """
     if instance.size <= WHOLE_BYTES:
-        yield _whole(context, instance)
+        yield _at(context, instance, lambda place: _content(context, instance, place))
         return
-    try:
-        if sha256_of(context.store, instance.storage_key) != instance.sha256:
-            raise _damaged(instance)
-        stream = context.store.open(instance.storage_key)
-    except ObjectNotFound as error:
-        raise _damaged(instance) from error
-    with closing(stream):
-        yield from chunks(stream)
+    with ExitStack() as stack:
+
+        def opened(place: Place) -> Readable:
+            if not checked.knows(context.store, place):
+                if sha256_at(context.store, place) != place.sha256:
+                    raise _damaged(instance)
+                checked.remember(context.store, place)
+            return stack.enter_context(open_place(context.store, place))
+
+        yield from chunks(_at(context, instance, opened))  # type: ignore[arg-type]
 
 
-def _whole(context: Context, instance: Instance) -> bytes:
+def series_chunks(
+    context: Context, instances: Sequence[Instance]
+) -> Iterator[tuple[Instance, Iterator[bytes]]]:
+    """Yield instances in their order, each with its file as `checked_chunks` gives it.
+
+    Files that lie one after the other in a pack are read together, `RUN_BYTES` at a time.
+    The pieces of one instance must be taken before the next one is asked for.
+    """
+    for run in _runs(instances):
+        block = _block(context, run) if len(run) > 1 else None
+        for instance in run:
+            if block is None:
+                yield instance, checked_chunks(context, instance)
+            else:
+                start = instance.storage_offset - run[0].storage_offset
+                yield instance, _from_block(context, instance, block[start : start + instance.size])
+
+
+def is_kept(context: Context, instance: Instance) -> bool:
+    """Tell whether the store has the file of an instance, by its size; its content is not read."""
     try:
-        content = context.store.get(instance.storage_key)
-    except ObjectNotFound as error:
-        raise _damaged(instance) from error
-    if hashlib.sha256(content).hexdigest() != instance.sha256:
-        raise _damaged(instance)
-    checked.remember(context.store, instance.storage_key)
+        return _at(context, instance, lambda place: is_whole(context.store, place))
+    except ObjectDamaged:
+        return False
+
+
+def _runs(instances: Sequence[Instance]) -> Iterator[list[Instance]]:
+    """Share instances out among runs that one read can serve."""
+    run: list[Instance] = []
+    for instance in instances:
+        if run and not _follows(run, instance):
+            yield run
+            run = []
+        run.append(instance)
+    if run:
+        yield run
+
+
+def _follows(run: Sequence[Instance], instance: Instance) -> bool:
+    first, last = run[0], run[-1]
+    gap = instance.storage_offset - (last.storage_offset + last.size)
+    return (
+        instance.storage_offset > 0
+        and instance.storage_key == last.storage_key
+        and 0 <= gap <= _NEAR_BYTES
+        and instance.storage_offset + instance.size - first.storage_offset <= RUN_BYTES
+    )
+
+
+def _block(context: Context, run: Sequence[Instance]) -> memoryview | None:
+    """Read a run in one piece; None when it is not there any more."""
+    start, last = run[0].storage_offset, run[-1]
+    length = last.storage_offset + last.size - start
+    try:
+        return memoryview(context.store.get_range(last.storage_key, start, length))
+    except ObjectNotFound:
+        return None
+
+
+def _from_block(context: Context, instance: Instance, piece: memoryview) -> Iterator[bytes]:
+    place = place_of(instance)
+    content = bytes(piece)
+    _hold_against(context, instance, place, content)
+    yield content
+
+
+def _content(context: Context, instance: Instance, place: Place) -> bytes:
+    content = read_place(context.store, place)
+    _hold_against(context, instance, place, content)
     return content
+
+
+def _hold_against(context: Context, instance: Instance, place: Place, content: bytes) -> None:
+    """Raise unless the bytes are those of the place; ones that were looked at just now only by length."""
+    if checked.knows(context.store, place):
+        if len(content) != place.size:
+            raise _damaged(instance)
+        return
+    if hashlib.sha256(content).hexdigest() != place.sha256:
+        raise _damaged(instance)
+    checked.remember(context.store, place)
+
+
+def _at(context: Context, instance: Instance, take: Callable[[Place], Taken]) -> Taken:
+    """Take something from where an instance lies; where its row says now, when it was moved just now."""
+    place = place_of(instance)
+    try:
+        return take(place)
+    except ObjectNotFound as error:
+        with context.db.reading() as session:
+            now = PackRepository(session).place(instance.id)
+        if now is None or now == place:
+            raise _damaged(instance) from error
+        place = now
+    try:
+        return take(place)
+    except ObjectNotFound as error:
+        raise _damaged(instance) from error
 
 
 def _damaged(instance: Instance) -> ObjectDamaged:
     log.error("stored_object_damaged", instance=instance.id, sop_uid=instance.sop_uid)
     return ObjectDamaged(instance=instance.id, sop_uid=instance.sop_uid)
-
-
-class _Ranges(io.RawIOBase):
-    """Random access to an object of a store whose streams cannot seek."""
-
-    def __init__(self, store: ObjectStore, key: str, size: int) -> None:
-        super().__init__()
-        self._store, self._key, self._size, self._at = store, key, size, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = max(0, base + offset)
-        return self._at
-
-    def read(self, size: int = -1) -> bytes:
-        left = max(0, self._size - self._at)
-        content = self._store.get_range(self._key, self._at, left if size < 0 else min(size, left))
-        self._at += len(content)
-        return content

@@ -7,6 +7,7 @@ from datetime import datetime
 from pydicom import uid
 from sqlalchemy.orm import Session
 
+from hub.catalogue.places import Place, place_of, read_place
 from hub.catalogue.repository import CatalogueRepository
 from hub.ecg.read import read_ecg
 from hub.ecg.waveform import Waveform
@@ -31,19 +32,23 @@ class EcgSource:
 
     id: str
     received_at: datetime
-    files: Mapping[str, str]
-    """File name to key in the store."""
+    files: Mapping[str, Place]
+    """File name to where it lies."""
 
 
 def ecg_sources(session: Session, study_id: str) -> list[EcgSource]:
     """Return the ECGs of a study, oldest first."""
     repository = CatalogueRepository(session)
     found = [
-        EcgSource(row.id, row.received_at, {file["name"]: file["key"] for file in row.files})
+        EcgSource(
+            row.id,
+            row.received_at,
+            {file["name"]: Place(file["key"], 0, file["size"], file["sha256"]) for file in row.files},
+        )
         for row in repository.recordings(study_id)
     ]
     found += [
-        EcgSource(row.id, row.received_at, {f"{row.sop_uid}.dcm": row.storage_key})
+        EcgSource(row.id, row.received_at, {f"{row.sop_uid}.dcm": place_of(row)})
         for _, row in repository.instances_of_study(study_id)
         if row.sop_class in ECG_CLASSES
     ]
@@ -61,7 +66,7 @@ def load(store: ObjectStore, source: EcgSource) -> Waveform:
         The files cannot be read as an ECG.
     """
     try:
-        files = {name: store.get(key) for name, key in source.files.items()}
+        files = {name: read_place(store, place) for name, place in source.files.items()}
     except StorageError as error:
         raise StoreUnavailable from error
     return read_ecg(files)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hub.catalogue.places import Place, open_place
 from hub.config import Settings
 from hub.dicom.render import Window, render_frame
 from hub.ecg.measure import measure_heart_rate
@@ -24,7 +25,7 @@ class ChosenImage:
     """A key image as plain values, with the place of its object."""
 
     sop_uid: str
-    key: str
+    place: Place
     frame: int
     window: tuple[float, float] | None
 
@@ -42,7 +43,7 @@ def image_figures(
     for number, image in enumerate(chosen, 1):
         window = Window(*image.window) if image.window else None
         try:
-            with store.open(image.key) as data:
+            with open_place(store, image.place) as data:
                 picture = render_frame(
                     data,
                     image.frame - 1,

@@ -18,6 +18,7 @@ from hub.auth.certificates import SignerCredential, WrongPassword, unlock_key
 from hub.auth.roles import Permission
 from hub.auth.service import note_wrong_password, require_person, require_unlocked
 from hub.catalogue import keys
+from hub.catalogue.places import place_of
 from hub.catalogue.repository import CatalogueRepository
 from hub.context import Context
 from hub.ecg.sources import EcgSource, ecg_sources
@@ -193,7 +194,7 @@ def _chosen(session: Session, report: Report, study_id: str) -> tuple[ChosenImag
         window = None
         if image.window_center is not None and image.window_width is not None:
             window = (image.window_center, image.window_width)
-        chosen.append(ChosenImage(image.sop_uid, instance.storage_key, image.frame, window))
+        chosen.append(ChosenImage(image.sop_uid, place_of(instance), image.frame, window))
     return tuple(chosen)
 
 

@@ -217,8 +217,8 @@ def contradictions(row: ExamRow, waveform: Waveform) -> tuple[str, ...]:
 
 
 def etag_of(source: EcgSource, *parts: object) -> str:
-    """Return a strong validator: the files by their keys, which end in hashes, and what shapes the answer."""
-    text = "\n".join([*sorted(source.files.values()), *map(str, parts)])
+    """Return a strong validator: the hashes of the files, and what shapes the answer."""
+    text = "\n".join([*sorted(place.sha256 for place in source.files.values()), *map(str, parts)])
     return f'"{hashlib.sha256(text.encode()).hexdigest()[:40]}"'
 
 

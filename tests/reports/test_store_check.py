@@ -34,8 +34,7 @@ def county(sqlite_world: World, tmp_path: Path) -> World:
 
 
 def found(world: World) -> list[Checked]:
-    with world.context.db.reading() as session:
-        return list(check_store(session, world.context.store))
+    return list(check_store(world.context))
 
 
 def test_all_is_well(county: World) -> None:
