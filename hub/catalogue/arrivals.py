@@ -60,6 +60,8 @@ class Arrival:
     dataset_offset: int
     origin: Origin
     twin: Twin | None = None
+    same_patient: bool = False
+    """Two people have said that it is the study's own patient, whatever it states."""
 
 
 def register_many(
@@ -144,16 +146,18 @@ class _Batch:
     def _decide(self, arrival: Arrival) -> Outcome:
         facts, file = arrival.facts, arrival.file
         study = self._studies[arrival.origin.site_id, facts.study_uid]
-        if self._is_other_patient(study, facts):
-            self._set_apart("patient_conflict", arrival, study.row.id)
-            return Outcome.OTHER_PATIENT
         series_id = self._series.get((study.row.id, facts.series_uid))
         known = self._instances.get((series_id, facts.sop_uid)) if series_id else None
+        # What is filed already was decided, perhaps by people: sent again it raises nothing.
+        filed = known is not None and known.sha256 == file.sha256
+        if not filed and not arrival.same_patient and self._is_other_patient(study, facts):
+            self._set_apart("patient_conflict", arrival, study.row.id)
+            return Outcome.OTHER_PATIENT
         if known is None:
             self._store(arrival, study, series_id)
             return Outcome.STORED
         twin = arrival.twin
-        if known.sha256 == file.sha256 or (twin and twin.same and twin.sha256 == known.sha256):
+        if filed or (twin and twin.same and twin.sha256 == known.sha256):
             self._resends[known.id] += 1
             self._audit(Tag.INSTANCE_DUPLICATE, arrival, known.id)
             return Outcome.RESENT

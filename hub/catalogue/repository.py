@@ -3,13 +3,16 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, or_, select
 
 from hub.auth.actor import Actor
 from hub.auth.roles import Permission
 from hub.catalogue.models import Instance, Quarantined, Recording, Series, Study
 from hub.db.repository import Repository
 from hub.kit.text import UNSURE_BELOW
+
+LEFT_OUT = ("discarded", "kept_first", "kept_both")
+"""Decisions about a conflict that hold for the same bytes when they come again."""
 
 
 class CatalogueRepository(Repository):
@@ -172,7 +175,9 @@ class CatalogueRepository(Repository):
         return self.session.scalars(statement).all()
 
     def same_quarantined(self, sha256: str, reason: str, sop_uid: str) -> Quarantined | None:
-        """Return an open quarantined item that holds the very same single file for the same reason.
+        """Return a quarantined item that holds the very same single file for the same reason.
+
+        It is open, or people have decided to leave it out: sent again it is not asked again.
 
         Of two callers with the same bytes at once, the second waits for the first one's
         commit: SQLite has one writer, PostgreSQL takes a lock named by the content.
@@ -183,7 +188,7 @@ class CatalogueRepository(Repository):
         return self.session.scalars(
             select(Quarantined)
             .where(
-                Quarantined.resolved_at.is_(None),
+                or_(Quarantined.resolved_at.is_(None), Quarantined.resolution.in_(LEFT_OUT)),
                 Quarantined.reason == reason,
                 Quarantined.sop_uid == sop_uid,
                 func.json_array_length(Quarantined.files) == 1,

@@ -1,5 +1,6 @@
 """Background work of the catalogue: settling studies that have gone quiet."""
 
+from hub.catalogue.corrections_repository import CorrectionRepository
 from hub.catalogue.repository import CatalogueRepository
 from hub.catalogue.service import settle
 from hub.context import Context
@@ -32,3 +33,10 @@ def settle_overdue_studies(context: Context) -> None:
             study = repository.lock_study(waiting.id)
             if study is not None and study.settled_at is None and study.settle_due_at <= now:
                 settle(session, study, reason="quiet", now=now)
+
+
+@job("catalogue.charset_changed")
+def describe_device_anew(context: Context, *, device_id: str) -> None:
+    """Forget the stored descriptions of a device's series, which hold text read in its former charset."""
+    with context.db.transaction() as session:
+        CorrectionRepository(session).forget_descriptions(device_id)

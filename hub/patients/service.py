@@ -112,6 +112,21 @@ def get_or_create(session: Session, site_id: str, person: Person, now: datetime)
     return row
 
 
+def rename(session: Session, patient: Patient, name: str, actor: Actor) -> None:
+    """Correct how the name of one identity is written. Two identities are never joined by this."""
+    patient.name = name[:200]
+    audit.record(
+        session,
+        Tag.PATIENT_RENAME,
+        actor=actor.ref,
+        subject_kind="patient",
+        subject_id=patient.id,
+        site_id=patient.site_id,
+        patient_id=patient.id,
+        address=actor.address,
+    )
+
+
 def viewed(session: Session, actor: Actor, patient: Patient) -> None:
     """Note that somebody was shown an identity's data."""
     audit.record(

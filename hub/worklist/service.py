@@ -13,6 +13,7 @@ from hub.audit.tags import Tag
 from hub.auth.actor import Actor
 from hub.auth.roles import Permission
 from hub.catalogue import service as catalogue
+from hub.catalogue.conflicts import refuse_contested
 from hub.config import Settings
 from hub.errors import Conflict, Forbidden, NotFound, Rejected
 from hub.kit.uids import new_uid
@@ -25,7 +26,7 @@ from hub.web import live
 from hub.worklist.models import Exam, ExamStep, Order
 from hub.worklist.plans import Plan, check_plan
 from hub.worklist.repository import WorklistRepository
-from hub.worklist.states import LEASED_STATES, TRANSITIONS, Event, State, step
+from hub.worklist.states import LEASED_STATES, NEEDS_ONE_PATIENT, TRANSITIONS, Event, State, step
 from hub.worklist.triage import URGENCIES, priority_of
 
 TOPIC = "exam"
@@ -107,11 +108,14 @@ def advance(
     Forbidden
         The actor holds none of the roles that may take it at the exam's site.
     Conflict
-        Somebody else has moved the exam in the meantime.
+        Somebody else has moved the exam in the meantime, or objects of another patient came
+        under its study and nobody has sorted them out.
     """
     state = State(exam.state)
     transition = step(state, event)
     _check_role(actor, transition.roles, exam.site_id)
+    if event in NEEDS_ONE_PATIENT:
+        refuse_contested(session, exam.study_id)
     changed = WorklistRepository(session).move(
         exam.id, state, {"state": str(transition.to), **(values or {})}, *conditions
     )

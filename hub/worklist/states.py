@@ -198,6 +198,9 @@ SIGNED_STATES = frozenset({S.SIGNED, S.DELIVERED, S.ACKED, S.ADDENDED, S.CORRECT
 LEASED_STATES = frozenset({S.CLAIMED, S.DRAFT})
 """States in which one reader holds the exam and must show signs of life."""
 
+NEEDS_ONE_PATIENT = frozenset({Event.CLAIM, Event.SUBMIT, Event.SIGN, Event.ISSUE_PRELIM})
+"""Steps that nobody takes while it is open whose images a study holds."""
+
 
 def step(state: State | None, event: Event) -> Transition:
     """Return where `event` leads from `state`.
