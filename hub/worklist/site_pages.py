@@ -1,8 +1,8 @@
 """The township's page: ordering, what has arrived, what became of each exam."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Request
@@ -14,7 +14,7 @@ from hub.auth.deps import guard
 from hub.auth.roles import Permission
 from hub.catalogue.repository import CatalogueRepository
 from hub.context import Context
-from hub.errors import HubError, NotFound
+from hub.errors import HubError, NotFound, Rejected
 from hub.kit.people import mask_number, sex_of_id_number, valid_id_number
 from hub.patients import service as patients
 from hub.patients.repository import PatientRepository
@@ -27,12 +27,14 @@ from hub.web.errors import message_of
 from hub.web.live import LiveEvent
 from hub.web.sse import events
 from hub.web.templating import language_of, render, toast, translator_of
-from hub.worklist import service
+from hub.worklist import attendance, service
 from hub.worklist.models import Exam
+from hub.worklist.plans import Plan, ViewsImpossible, stations
 from hub.worklist.reading import images_opened
 from hub.worklist.repository import ExamRow, Filter, WorklistRepository
 from hub.worklist.service import TOPIC, NewOrder
 from hub.worklist.states import Event, State
+from hub.worklist.steps import shown_step
 from hub.worklist.timeline import timeline
 from hub.worklist.triage import URGENCIES
 
@@ -43,6 +45,10 @@ Orderer = Annotated[Actor, guard(Permission.ORDER_CREATE)]
 
 MODALITIES = ("DX", "CR", "CT", "MR", "US", "ECG")
 """What the order form offers; the interface takes any."""
+
+TAKES_OBJECTS = frozenset({State.ORDERED, State.ARRIVED, State.PERFORMED, State.RECEIVING})
+TAKES_OBJECTS |= {State.COMPLETE, State.REJECTED}
+"""States in which files can be put beside what has come."""
 
 SETTLED = frozenset({State.ACKED, State.ADDENDED, State.CORRECTED, State.WITHDRAWN, State.CANCELLED})
 SHOWN: dict[str, frozenset[State]] = {
@@ -56,7 +62,8 @@ SHOWN: dict[str, frozenset[State]] = {
 PAGE_ROWS = 100
 FIELDS = (
     *("name", "local_id", "id_number", "sex", "birth_date", "phone"),
-    *("modality", "body_part", "clinical_question", "urgency", "form"),
+    *("modality", "body_part", "clinical_question", "urgency"),
+    *("scheduled_at", "station_ae", "expected_objects", "form"),
 )
 """Fields of the order form, and ``form`` for what concerns none of them."""
 
@@ -69,8 +76,22 @@ FIELD_OF_ERROR = {
     "IdNumberBirthDate": "id_number",
     "PatientNumberTaken": "local_id",
     "ModalityMissing": "modality",
+    "BadPlannedTime": "scheduled_at",
+    "StationUnknown": "station_ae",
+    "ViewsImpossible": "expected_objects",
 }
 """Beside which field of the order form a refusal is shown."""
+
+
+PLAN_FIELDS = ("scheduled_at", "station_ae", "expected_objects")
+"""Fields that few orders need; they are folded away."""
+
+LOOSE_STEP_DAYS = 7
+"""What devices reported of exams that nobody ordered is shown for so long."""
+
+
+class BadPlannedTime(Rejected):
+    """The planned time is a day and a minute."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +106,13 @@ class OrderForm:
     modalities: tuple[str, ...] = MODALITIES
     urgencies: tuple[str, ...] = tuple(reversed(URGENCIES))
     body_parts: tuple[str, ...] = ()
+    stations: Mapping[str, str] = field(default_factory=dict)
+    """Titles of the site's devices, with their names."""
+
+    @property
+    def planned(self) -> bool:
+        """Whether the folded fields say something."""
+        return any(self.values[name] or self.errors[name] for name in PLAN_FIELDS)
 
 
 @router.get("/site")
@@ -106,7 +134,7 @@ def site_page(
     page = listed | {
         "sites": mine,
         "panel": panel if panel in ("order", "upload") else "order",
-        "form": _new_form(request, here),
+        "form": _new_form(request, session, here),
         "urgencies": tuple(reversed(URGENCIES)),
     }
     return render(request, "site/page.html", page)
@@ -161,6 +189,7 @@ def _listed(
     )
     repository = WorklistRepository(session)
     offset = max(0, offset)
+    lately = context.clock() - timedelta(days=LOOSE_STEP_DAYS)
     rows = repository.rows(actor, narrow, newest_first=True, limit=PAGE_ROWS, offset=offset)
     counts = repository.counts(actor, Filter(site_id=site.id))
     return {
@@ -174,6 +203,7 @@ def _listed(
         "open_count": sum(counts.get(state, 0) for state in SHOWN["open"]),
         "rejected_count": sum(counts.get(state, 0) for state in SHOWN["rejected"]),
         "may_send": actor.may(Permission.EXAM_SEND, site.id),
+        "loose_steps": [shown_step(each) for each in repository.loose_steps(site.id, lately)],
     }
 
 
@@ -194,9 +224,10 @@ def born(birth_date: str) -> date | None:
 # --- ordering
 
 
-def _new_form(request: Request, site: Site, **values: str) -> OrderForm:
+def _new_form(request: Request, session: Session, site: Site, **values: str) -> OrderForm:
     values = {**dict.fromkeys(FIELDS, ""), "urgency": "routine", **values}
-    return OrderForm(site, values, body_parts=_body_parts(request, values.get("modality", "")))
+    parts = _body_parts(request, values.get("modality", ""))
+    return OrderForm(site, values, body_parts=parts, stations=stations(session, site.id))
 
 
 def _body_parts(request: Request, modality: str) -> tuple[str, ...]:
@@ -224,7 +255,7 @@ def order_form(
             "sex": known.sex,
             "birth_date": day.isoformat() if day else "",
         }
-    return render(request, "site/_order_form.html", {"form": _new_form(request, here, **values)})
+    return render(request, "site/_order_form.html", {"form": _new_form(request, session, here, **values)})
 
 
 @router.post("/site/patients")
@@ -292,6 +323,9 @@ def create_order(
     body_part: Annotated[str, Form(max_length=64)] = "",
     clinical_question: Annotated[str, Form(max_length=2000)] = "",
     urgency: Annotated[str, Form()] = "routine",
+    scheduled_at: Annotated[str, Form(max_length=32)] = "",
+    station_ae: Annotated[str, Form(max_length=16)] = "",
+    expected_objects: Annotated[str, Form(max_length=8)] = "",
     repeat: Annotated[str, Form()] = "",
 ) -> Response:
     """Enter an order. A like one within a week is shown first and wants a second click."""
@@ -303,28 +337,45 @@ def create_order(
         "body_part": body_part,
         "clinical_question": clinical_question,
         "urgency": urgency,
+        "scheduled_at": scheduled_at,
+        "station_ae": station_ae,
+        "expected_objects": expected_objects,
     }
     with context.db.reading() as session:
         here = sites.acting_site(session, actor, Permission.ORDER_CREATE, site)
-    form = _new_form(request, here, **values)
-    new = NewOrder(here.id, person, modality, body_part, clinical_question, urgency)
+        form, empty = _new_form(request, session, here, **values), _new_form(request, session, here)
     now = context.clock()
     try:
+        plan = _plan(context, scheduled_at, station_ae, expected_objects)
+        new = NewOrder(here.id, person, modality, body_part, clinical_question, urgency, plan)
         with context.db.transaction() as session:
             alike = [] if repeat else service.duplicates(session, actor, new, now=now)
             if alike:
-                again = OrderForm(here, form.values, duplicates=alike, body_parts=form.body_parts)
+                again = replace(form, duplicates=alike)
                 return render(request, "site/_order_form.html", {"form": again}, 422)
             exam = service.create_order(session, actor, new, settings=context.settings, now=now)
             row = WorklistRepository(session).row_of(exam)
     except HubError as error:
         said = message_of(language_of(request), error.code, str(error))
         errors = {**dict.fromkeys(FIELDS, ""), FIELD_OF_ERROR.get(error.code, "form"): said}
-        again = OrderForm(here, form.values, errors, body_parts=form.body_parts)
+        again = replace(form, errors=errors)
         return render(request, "site/_order_form.html", {"form": again}, 422)
-    done = OrderForm(here, _new_form(request, here).values, created=row)
+    done = replace(empty, created=row)
     said = translator_of(request)("site.order.created", number=exam.number)
     return render(request, "site/_order_form.html", {"form": done}, headers=toast("ok", said))
+
+
+def _plan(context: Context, scheduled_at: str, station_ae: str, expected_objects: str) -> Plan:
+    """Read the folded fields: a local time, a title, a number."""
+    try:
+        local = datetime.fromisoformat(scheduled_at) if scheduled_at else None
+    except ValueError as error:
+        raise BadPlannedTime from error
+    number = expected_objects.strip()
+    if number and not (number.isascii() and number.isdecimal()):
+        raise ViewsImpossible
+    zoned = local.replace(tzinfo=local.tzinfo or context.settings.zone) if local else None
+    return Plan(zoned.astimezone(UTC) if zoned else None, station_ae, int(number) if number else None)
 
 
 # --- one exam
@@ -336,6 +387,8 @@ def _exam_page(request: Request, session: Session, actor: Actor, exam_id: str) -
     if row is None or not actor.may(Permission.SITE_PAGE, row.exam.site_id):
         raise NotFound("no such exam")
     state = State(row.exam.state)
+    study_uid = row.study.study_uid if row.study else row.order.study_uid if row.order else ""
+    reported = repository.steps_of_study(row.exam.site_id, study_uid, row.exam.order_id)
     return {
         "row": row,
         "exam": row.exam,
@@ -344,9 +397,13 @@ def _exam_page(request: Request, session: Session, actor: Actor, exam_id: str) -
         "series": files.series_sizes(row.study.id) if row.study else [],
         "recordings": files.recordings(row.study.id) if row.study else [],
         "may_send": actor.may(Permission.EXAM_SEND, row.exam.site_id) and state is State.RECEIVING,
+        "may_arrive": service.possible(actor, row.exam, Event.ARRIVE),
+        "may_perform": state in (State.ORDERED, State.ARRIVED)
+        and actor.may(Permission.EXAM_SEND, row.exam.site_id),
+        "procedure_steps": [shown_step(each) for each in reported],
         "may_cancel": service.possible(actor, row.exam, Event.CANCEL),
         "may_match": state is State.UNMATCHED and actor.may(Permission.DESK_MATCH, row.exam.site_id),
-        "takes_objects": state in (State.ORDERED, State.RECEIVING, State.COMPLETE, State.REJECTED),
+        "takes_objects": state in TAKES_OBJECTS,
         "site": row.site,
         "urgencies": tuple(reversed(URGENCIES)),
     }
@@ -399,6 +456,30 @@ def finish_sending(
     """Take the technician's word that everything was sent."""
     service.finish_sending(session, actor, exam_id, now=context.clock())
     return Response(status_code=204, headers=toast("info", translator_of(request)("site.finish.said")))
+
+
+@router.post("/site/exams/{exam_id}/arrived")
+def patient_arrived(
+    exam_id: str,
+    context: ContextDep,
+    session: SessionDep,
+    actor: Annotated[Actor, guard(Permission.EXAM_SEND)],
+) -> Response:
+    """Take the technician's word that the patient has come and is who the order says."""
+    attendance.arrive(session, actor, exam_id, now=context.clock())
+    return Response(status_code=204)
+
+
+@router.post("/site/exams/{exam_id}/performed")
+def exam_performed(
+    exam_id: str,
+    context: ContextDep,
+    session: SessionDep,
+    actor: Annotated[Actor, guard(Permission.EXAM_SEND)],
+) -> Response:
+    """Take the technician's word that the exam was taken."""
+    attendance.perform(session, actor, exam_id, now=context.clock())
+    return Response(status_code=204)
 
 
 @router.post("/site/exams/{exam_id}/cancel")

@@ -6,6 +6,7 @@ it ends. One that was given up moves nothing; people see it with its reason.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,7 +26,7 @@ from hub.patients.service import Person
 from hub.sites.service import DeviceKnown
 from hub.web import live
 from hub.worklist.models import Exam, Order, ProcedureStep
-from hub.worklist.repository import WorklistRepository
+from hub.worklist.repository import StepRow, WorklistRepository
 from hub.worklist.service import TOPIC, advance
 from hub.worklist.states import Event, State
 
@@ -35,7 +36,7 @@ STATUSES = {"IN PROGRESS": IN_PROGRESS, "COMPLETED": COMPLETED, "DISCONTINUED": 
 
 SCHEDULED, SERIES = "00400270", "00400340"
 STATUS, STATION, STEP_ID, DESCRIPTION = "00400252", "00400241", "00400253", "00400254"
-START_DATE, START_TIME, END_DATE, END_TIME = "00400244", "00400245", "00400250", "00400251"
+START_DATE, START_TIME = "00400244", "00400245"
 MODALITY, STUDY_UID, ACCESSION = "00080060", "0020000D", "00080050"
 PATIENT_NAME, PATIENT_ID, PATIENT_SEX = "00100010", "00100020", "00100040"
 DISCONTINUATION, OPERATORS, MEANING = "00400281", "00081070", "00080104"
@@ -116,6 +117,43 @@ def objects_of(attributes: Attributes) -> Iterator[tuple[str, str, str]]:
                         text_of(reference, _SOP_CLASS),
                         text_of(reference, _SOP_INSTANCE),
                     )
+
+
+@dataclass(frozen=True)
+class ShownStep:
+    """What a page shows of a step; texts are the device's own words."""
+
+    status: str
+    device: str
+    received_at: datetime
+    updated_at: datetime
+    accession: str
+    local_id: str
+    modality: str
+    description: str
+    operator: str
+    objects: int
+    reason: str
+    """Why it was given up."""
+
+
+def shown_step(row: StepRow) -> ShownStep:
+    """Return what a page shows of a step."""
+    step, told = row.step, row.step.attributes
+    reason = next((text_of(item, MEANING) for item in items_of(told, DISCONTINUATION)), "")
+    return ShownStep(
+        status=step.status,
+        device=row.device.label or row.device.ae_title,
+        received_at=step.received_at,
+        updated_at=step.updated_at,
+        accession=step.accession,
+        local_id=step.local_id,
+        modality=step.modality,
+        description=text_of(told, DESCRIPTION),
+        operator=text_of(told, OPERATORS).replace("^", " ").strip(),
+        objects=len(step.objects),
+        reason=reason,
+    )
 
 
 def begin_step(
@@ -289,6 +327,6 @@ def _move(session: Session, exam: Exam, step: ProcedureStep, now: datetime) -> N
     for state, event in ways:
         if step.order_id and State(exam.state) is state:
             try:
-                advance(session, exam, event, SYSTEM, now, reason="mpps")
+                advance(session, exam, event, SYSTEM, now, reason="step")
             except Conflict:
                 return  # its images arrived in this very moment and have moved it on

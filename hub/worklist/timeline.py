@@ -8,7 +8,7 @@ from hub.worklist.models import ExamStep
 from hub.worklist.service import REJECT_CODES
 from hub.worklist.states import Event, State
 
-KNOWN_REASONS = frozenset({"quiet", "sent", "lease", "inbox"})
+KNOWN_REASONS = frozenset({"quiet", "sent", "lease", "inbox", "step", "mpps", "views", "commitment"})
 """Reasons the hub itself gives; all others are a person's own words."""
 
 BAD = frozenset({State.REJECTED, State.UNMATCHED, State.CANCELLED, State.RETURNED, State.WITHDRAWN})
