@@ -11,6 +11,7 @@ import itertools
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -41,6 +42,8 @@ VERIFICATION = "1.2.840.10008.1.1"
 WAITING_CONNECTIONS = 256
 """Connections that may wait for a place beside those that are served; the system queues further ones."""
 BACKLOG = 1024
+FAREWELL_SECONDS = 0.5
+"""Time for devices that were answered to release their association when the hub stops."""
 
 
 class Admission(Enum):
@@ -114,6 +117,8 @@ class _Open:
     lock: threading.Lock = field(default_factory=threading.Lock)
     connections: dict[int, tuple[socket.socket, threading.Thread]] = field(default_factory=dict)
     established: set[int] = field(default_factory=set)
+    busy: set[int] = field(default_factory=set)
+    """Associations with a request that is not answered yet."""
 
 
 class Listener:
@@ -161,17 +166,14 @@ class Listener:
         return len(self._open.established)
 
     def shutdown(self, patience_seconds: float = 10.0) -> None:
-        """Take no more connections, let what is being received finish, then cut the rest."""
+        """Take no more connections, let requests that are being worked on finish, then cut the rest."""
         self._closing.set()
         for door in self._doors:
             _stop_listening(door.socket)
         with self._open.lock:
             open_now = list(self._open.connections.values())
-        waiting = threading.Event()
-        for _ in range(int(patience_seconds / 0.05)):
-            if not self._open.established:
-                break
-            waiting.wait(0.05)
+        _wait_until(lambda: not self._open.busy, patience_seconds)
+        _wait_until(lambda: not self._open.established, FAREWELL_SECONDS)
         for connection, _thread in open_now:
             _cut(connection)
         for _connection, thread in open_now:
@@ -233,6 +235,7 @@ class Listener:
             with self._open.lock:
                 self._open.connections.pop(number, None)
                 self._open.established.discard(number)
+                self._open.busy.discard(number)
             self._connections.release()
 
     def _with_place(self, link: Link, peer: Peer) -> None:
@@ -309,10 +312,11 @@ class Listener:
             self._open.established.add(number)
         try:
             self._announce(association)
-            while not self._closing.is_set():
+            while True:
                 context, command = association.receive()
+                self._open.busy.add(number)
                 self._handle(association, context, command)
-            association.abort(2, 0)
+                self._open.busy.discard(number)
         except Released:
             association.link.drain(1.0)
         except ProtocolError as error:
@@ -491,6 +495,12 @@ def _stop_listening(door: socket.socket) -> None:
     with contextlib.suppress(OSError):
         door.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits in accept
     door.close()
+
+
+def _wait_until(condition: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def _cut(connection: socket.socket) -> None:
