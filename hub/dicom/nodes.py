@@ -21,7 +21,7 @@ from hub.dicom.wire.requestor import Target, echo
 from hub.errors import Conflict, HubError, NotFound, Rejected
 from hub.jobs.queue import enqueue
 from hub.kit.ids import new_id
-from hub.sites.service import AE_LENGTH, AeTitleInvalid
+from hub.sites.rules import PortInvalid, checked_title
 
 LAST_PORT = 65535
 NAME_LENGTH, HOST_LENGTH, MODALITY_LENGTH = 64, 255, 16
@@ -41,10 +41,6 @@ class NodeNameTaken(Conflict):
 
 class NodeHostInvalid(Rejected):
     """The address of a node is a host name or an IP address."""
-
-
-class PortInvalid(Rejected):
-    """A port is a number from 1 to 65535."""
 
 
 @dataclass(frozen=True)
@@ -280,23 +276,16 @@ def _checked(session: Session, facts: NodeFacts, own_id: str = "") -> NodeFacts:
     modalities = tuple(sorted({each.strip().upper()[:MODALITY_LENGTH] for each in facts.forward_modalities}))
     return NodeFacts(
         name,
-        _title(facts.ae_title),
+        checked_title(facts.ae_title),
         host,
         facts.port,
         facts.tls,
-        _title(facts.calling_ae) if facts.calling_ae.strip() else "",
+        checked_title(facts.calling_ae) if facts.calling_ae.strip() else "",
         facts.active,
         facts.forward,
         facts.forward_sites,
         tuple(each for each in modalities if each),
     )
-
-
-def _title(text: str) -> str:
-    title = text.strip()
-    if not 1 <= len(title) <= AE_LENGTH or not title.isascii() or not title.isprintable() or "\\" in title:
-        raise AeTitleInvalid
-    return title
 
 
 def _apply(node: DicomNode, facts: NodeFacts) -> None:

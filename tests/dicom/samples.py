@@ -3,7 +3,7 @@
 import struct
 from pathlib import Path
 
-from hub.dicom.part10 import split, wrap
+from hub.dicom.part10 import file_header, split
 
 DATA = Path(__file__).parents[1] / "data" / "dicom"
 IMAGES = sorted(path for path in DATA.glob("*.dcm") if path.name != "test-SR.dcm")
@@ -58,7 +58,8 @@ def build(**changes: bytes) -> bytes:
 
 def file_of(dataset: bytes, transfer_syntax: str = EXPLICIT, sop_instance: str = "1.2.3.4") -> bytes:
     """Return a DICOM file around a data set."""
-    return wrap(dataset, sop_class=CT_CLASS, sop_instance=sop_instance, transfer_syntax=transfer_syntax)
+    header = file_header(sop_class=CT_CLASS, sop_instance=sop_instance, transfer_syntax=transfer_syntax)
+    return header + dataset
 
 
 def encapsulated(*fragments: bytes) -> bytes:
