@@ -12,6 +12,16 @@ from hub.audit.chain import GENESIS, hash_of
 from hub.audit.models import AuditEvent, AuditHead
 
 _TABLE = cast("sa.Table", AuditEvent.__table__)
+_HEAD = cast("sa.Table", AuditHead.__table__)
+
+# Built once: they run in every transaction that changes anything.
+_LOCKED_HEAD = sa.select(_HEAD.c.seq, _HEAD.c.hash).where(_HEAD.c.id == 1).with_for_update()
+_NEW_ROW = sa.insert(_TABLE)
+_NEW_HEAD = (
+    sa.update(_HEAD)
+    .where(_HEAD.c.id == 1)
+    .values(seq=sa.bindparam("last_seq"), hash=sa.bindparam("last_hash"))
+)
 
 
 @dataclass(frozen=True)
@@ -38,19 +48,18 @@ class Query:
 
 def append(session: Session, rows: list[dict[str, Any]]) -> None:
     """Add rows to the end of the chain. The head stays locked until the transaction ends."""
-    locked = sa.select(AuditHead.seq, AuditHead.hash).where(AuditHead.id == 1).with_for_update()
-    head = session.execute(locked).first()
+    head = session.execute(_LOCKED_HEAD).first()
     if head is None:
         _make_head(session)
-        head = session.execute(locked).one()
+        head = session.execute(_LOCKED_HEAD).one()
     seq, last = head
     for row in rows:
         seq += 1
         row["seq"] = seq
         row["previous_hash"] = last
         last = row["hash"] = hash_of(row)
-    session.execute(sa.insert(_TABLE), rows)
-    session.execute(sa.update(AuditHead).where(AuditHead.id == 1).values(seq=seq, hash=last))
+    session.execute(_NEW_ROW, rows)
+    session.execute(_NEW_HEAD, {"last_seq": seq, "last_hash": last})
 
 
 def _make_head(session: Session) -> None:

@@ -15,6 +15,8 @@ from hub.kit.clock import utcnow
 from hub.kit.ids import new_id
 
 _PENDING = "hub_audit_pending"
+_PLAIN = frozenset({str, int, bool, type(None)})
+"""Types that come back from JSON as they went in."""
 
 
 @dataclass(frozen=True)
@@ -85,11 +87,16 @@ def record(
         "subject_id": subject_id,
         "patient_id": patient_id,
         "address": address,
-        # What comes back from the database must hash like what went in.
-        "facts": json.loads(json.dumps(facts, allow_nan=False)),
+        "facts": facts if _PLAIN.issuperset(map(type, facts.values())) else _as_read_back(facts),
     }
     pending: list[tuple[SessionTransaction | None, dict[str, Any]]] = session.info.setdefault(_PENDING, [])
     pending.append((session.get_nested_transaction(), row))
+
+
+def _as_read_back(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return facts as the database will give them back, because they must hash the same then."""
+    read_back: dict[str, Any] = json.loads(json.dumps(facts, allow_nan=False))
+    return read_back
 
 
 def _chain(session: Session) -> None:

@@ -99,6 +99,8 @@ _CAME_AGAIN = (
     .where(_INSTANCE.c.id == sa.bindparam("instance"))
     .values(resends=_INSTANCE.c.resends + sa.bindparam("times"))
 )
+_NEW_SERIES = sa.insert(_SERIES)
+_NEW_INSTANCE = sa.insert(_INSTANCE)
 _PLACE = (
     sa.select(
         _INSTANCE.c.sha256,
@@ -135,7 +137,7 @@ class ArrivalRepository(Repository):
         found = map(StudyRow._make, rows)
         return {(row.site_id, row.study_uid): row for row in found if (row.site_id, row.study_uid) in wanted}
 
-    def insert_studies(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def insert_studies(self, rows: Sequence[dict[str, Any]]) -> None:
         """Insert studies, leaving alone what somebody else has inserted meanwhile.
 
         In the order of their UIDs: of two transactions with several new studies in common
@@ -145,7 +147,7 @@ class ArrivalRepository(Repository):
         insert = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(_STUDY)
         statement = insert.on_conflict_do_nothing(index_elements=["site_id", "study_uid"])
         ordered = sorted(rows, key=lambda row: (row["site_id"], row["study_uid"]))
-        self.session.execute(statement, [dict(row) for row in ordered])
+        self.session.execute(statement, ordered)
 
     def objects(
         self, study_ids: Collection[str], series_uids: Collection[str], sop_uids: Collection[str]
@@ -163,17 +165,17 @@ class ArrivalRepository(Repository):
                 instances[series_id, sop_uid] = InstanceRow(instance_id, sha256)
         return series, instances
 
-    def insert_series(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def insert_series(self, rows: Sequence[dict[str, Any]]) -> None:
         """Insert series of studies whose rows are held."""
-        self.session.execute(sa.insert(_SERIES), [dict(row) for row in rows])
+        self.session.execute(_NEW_SERIES, rows)
 
-    def insert_instances(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def insert_instances(self, rows: Sequence[dict[str, Any]]) -> None:
         """Insert instances of studies whose rows are held."""
-        self.session.execute(sa.insert(_INSTANCE), [dict(row) for row in rows])
+        self.session.execute(_NEW_INSTANCE, rows)
 
-    def grow_studies(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def grow_studies(self, rows: Sequence[dict[str, Any]]) -> None:
         """Add to the counts of studies (`instances`, `series`), restart their quiet time (`now`, `due`)."""
-        self.session.execute(_GROWN_STUDY, [dict(row) for row in rows])
+        self.session.execute(_GROWN_STUDY, rows)
 
     def grow_series(self, counts: Mapping[str, int]) -> None:
         """Add to the number of instances of series."""

@@ -312,6 +312,7 @@ def _instance_values(series_id: str, arrival: Arrival, now: datetime) -> dict[st
         "columns": facts.columns,
         "frames": facts.frames,
         "storage_key": file.key,
+        "storage_offset": 0,
         "size": file.size,
         "sha256": file.sha256,
         "dataset_offset": arrival.dataset_offset,
@@ -319,4 +320,5 @@ def _instance_values(series_id: str, arrival: Arrival, now: datetime) -> dict[st
         "calling_ae": origin.calling_ae,
         "address": origin.address,
         "received_at": now,
+        "resends": 0,
     }
