@@ -95,6 +95,8 @@ TABLE: dict[str, str] = {
     "GET /site/exams/{exam_id}/images": SITE,
     "GET /site/exams/{exam_id}/events": SITE,
     "POST /site/exams/{exam_id}/finish": "T",
+    "POST /site/exams/{exam_id}/arrived": "T",
+    "POST /site/exams/{exam_id}/performed": "T",
     "POST /site/exams/{exam_id}/cancel": "TDX",
     # the desk
     "GET /desk": "TA",
