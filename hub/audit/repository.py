@@ -48,18 +48,19 @@ class Query:
 
 def append(session: Session, rows: list[dict[str, Any]]) -> None:
     """Add rows to the end of the chain. The head stays locked until the transaction ends."""
-    head = session.execute(_LOCKED_HEAD).first()
+    connection = session.connection()
+    head = connection.execute(_LOCKED_HEAD).first()
     if head is None:
         _make_head(session)
-        head = session.execute(_LOCKED_HEAD).one()
+        head = connection.execute(_LOCKED_HEAD).one()
     seq, last = head
     for row in rows:
         seq += 1
         row["seq"] = seq
         row["previous_hash"] = last
         last = row["hash"] = hash_of(row)
-    session.execute(_NEW_ROW, rows)
-    session.execute(_NEW_HEAD, {"last_seq": seq, "last_hash": last})
+    connection.execute(_NEW_ROW, rows)
+    connection.execute(_NEW_HEAD, {"last_seq": seq, "last_hash": last})
 
 
 def _make_head(session: Session) -> None:

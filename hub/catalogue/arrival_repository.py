@@ -10,11 +10,13 @@ from typing import Any, NamedTuple, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
 from sqlalchemy.orm.util import identity_key
 
-from hub.catalogue.models import Instance, Series, Study
+from hub.catalogue.models import Instance, RetiredObject, Series, Study
 from hub.db.base import Base
 from hub.db.repository import Repository
+from hub.kit.ids import new_id
 
 _STUDY = cast("sa.Table", Study.__table__)
 _SERIES = cast("sa.Table", Series.__table__)
@@ -39,6 +41,8 @@ class InstanceRow(NamedTuple):
 
     id: str
     sha256: str
+    key: str
+    """Of the object that holds it."""
 
 
 class InstancePlace(NamedTuple):
@@ -63,6 +67,7 @@ _OBJECTS = (
         _INSTANCE.c.sop_uid,
         _INSTANCE.c.id.label("instance_id"),
         _INSTANCE.c.sha256,
+        _INSTANCE.c.storage_key,
     )
     .select_from(_SERIES)
     .outerjoin(
@@ -122,6 +127,10 @@ _PLACE = (
 class ArrivalRepository(Repository):
     """Finding what is here, and writing what is new."""
 
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._connection = session.connection()  # none of this concerns mapped objects
+
     def studies(
         self, wanted: Collection[tuple[str, str]], *, lock: bool = False
     ) -> dict[tuple[str, str], StudyRow]:
@@ -130,7 +139,7 @@ class ArrivalRepository(Repository):
         With `lock` they are held until the transaction ends, in the order of their ids,
         so that two batches with the same studies wait for each other in one direction only.
         """
-        rows = self.session.execute(
+        rows = self._connection.execute(
             _LOCKED_STUDIES if lock else _STUDIES,
             {"study_uids": list({uid for _, uid in wanted}), "site_ids": list({site for site, _ in wanted})},
         )
@@ -147,51 +156,59 @@ class ArrivalRepository(Repository):
         insert = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(_STUDY)
         statement = insert.on_conflict_do_nothing(index_elements=["site_id", "study_uid"])
         ordered = sorted(rows, key=lambda row: (row["site_id"], row["study_uid"]))
-        self.session.execute(statement, ordered)
+        self._connection.execute(statement, ordered)
 
     def objects(
         self, study_ids: Collection[str], series_uids: Collection[str], sop_uids: Collection[str]
     ) -> tuple[dict[tuple[str, str], str], dict[tuple[str, str], InstanceRow]]:
         """Return series ids by (study id, series UID), and instances by (series id, SOP UID)."""
-        rows = self.session.execute(
+        rows = self._connection.execute(
             _OBJECTS,
             {"study_ids": list(study_ids), "series_uids": list(series_uids), "sop_uids": list(sop_uids)},
         )
         series: dict[tuple[str, str], str] = {}
         instances: dict[tuple[str, str], InstanceRow] = {}
-        for study_id, series_uid, series_id, sop_uid, instance_id, sha256 in rows:
+        for study_id, series_uid, series_id, sop_uid, instance_id, sha256, key in rows:
             series[study_id, series_uid] = series_id
             if sop_uid is not None:
-                instances[series_id, sop_uid] = InstanceRow(instance_id, sha256)
+                instances[series_id, sop_uid] = InstanceRow(instance_id, sha256, key)
         return series, instances
 
     def insert_series(self, rows: Sequence[dict[str, Any]]) -> None:
         """Insert series of studies whose rows are held."""
-        self.session.execute(_NEW_SERIES, rows)
+        self._connection.execute(_NEW_SERIES, rows)
 
     def insert_instances(self, rows: Sequence[dict[str, Any]]) -> None:
         """Insert instances of studies whose rows are held."""
-        self.session.execute(_NEW_INSTANCE, rows)
+        self._connection.execute(_NEW_INSTANCE, rows)
 
     def grow_studies(self, rows: Sequence[dict[str, Any]]) -> None:
         """Add to the counts of studies (`instances`, `series`), restart their quiet time (`now`, `due`)."""
-        self.session.execute(_GROWN_STUDY, rows)
+        self._connection.execute(_GROWN_STUDY, rows)
 
     def grow_series(self, counts: Mapping[str, int]) -> None:
         """Add to the number of instances of series."""
-        self.session.execute(
+        self._connection.execute(
             _GROWN_SERIES, [{"series": series_id, "instances": count} for series_id, count in counts.items()]
         )
 
     def count_resends(self, counts: Mapping[str, int]) -> None:
         """Add to how often instances came again."""
-        self.session.execute(
+        self._connection.execute(
             _CAME_AGAIN, [{"instance": row_id, "times": count} for row_id, count in counts.items()]
         )
 
+    def retire(self, gone: Collection[str], delete_after: datetime) -> None:
+        """Note objects that nothing points at; one noted already keeps its time."""
+        if gone:
+            dialect = self.session.get_bind().dialect.name
+            insert = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(RetiredObject)
+            rows = [{"id": new_id(), "key": key, "delete_after": delete_after} for key in sorted(gone)]
+            self.session.execute(insert.on_conflict_do_nothing(index_elements=["key"]), rows)
+
     def place(self, site_id: str, study_uid: str, series_uid: str, sop_uid: str) -> InstancePlace | None:
         """Return where the data set of one instance lies."""
-        row = self.session.execute(
+        row = self._connection.execute(
             _PLACE,
             {"site_id": site_id, "study_uid": study_uid, "series_uid": series_uid, "sop_uid": sop_uid},
         ).one_or_none()
