@@ -46,6 +46,8 @@ class HeaderPatient:
     local_id: str
     issuer: str
     name: PersonName
+    name_raw: bytes
+    """Patient Name as received, undecoded."""
     sex: str
     """M, F, O or empty."""
     birth_date: str
@@ -118,7 +120,12 @@ class InstanceHeader:
 
 
 def read_header(
-    data: Readable, transfer_syntax: str, charset_override: str | None = None, *, sop_class: str = ""
+    data: Readable,
+    transfer_syntax: str,
+    charset_override: str | None = None,
+    *,
+    sop_class: str = "",
+    start: int = 0,
 ) -> InstanceHeader:
     """Read everything the catalogue needs of one data set.
 
@@ -132,6 +139,8 @@ def read_header(
         The charset this device is known to use, whatever it declares.
     sop_class : str, optional
         From the association or the file header; used when the data set has none.
+    start : int
+        Where the data set begins in `data`, in bytes.
 
     Raises
     ------
@@ -144,7 +153,7 @@ def read_header(
     BrokenDataset
         The elements do not fit together, for instance when it is cut off.
     """
-    with open_dataset(data, transfer_syntax) as values:
+    with open_dataset(data, transfer_syntax, start) as values:
         return _Reader(values, charset_override).header(transfer_syntax, sop_class)
 
 
@@ -158,6 +167,7 @@ class _Reader:
 
     def header(self, transfer_syntax: str, sop_class: str) -> InstanceHeader:
         code = self._values.code
+        name_raw = self._values.raw(0x00100010)
         request = self._values.item(0x00400275, 0)
         return InstanceHeader(
             sop_uid=self._uid(0x00080018),
@@ -168,7 +178,8 @@ class _Reader:
             patient=HeaderPatient(
                 local_id=self._text(0x00100020).text,
                 issuer=self._text(0x00100021).text,
-                name=person_name(self._values.raw(0x00100010), self._charset, self._override),
+                name=person_name(name_raw, self._charset, self._override),
+                name_raw=name_raw,
                 sex=_sex(self._text(0x00100040).text),
                 birth_date=_date(code(0x00100030)),
                 age=code(0x00101010),
