@@ -369,16 +369,17 @@ def _decoded(uid: str) -> bool:
 def statuses_block() -> str:
     """The answers to C-STORE, from the listener and from the error tree."""
     from hub import errors
-    from hub.dicom import ingest, scp
+    from hub.dicom import ingest, reception
+    from hub.dicom.wire import status as statuses
 
     causes: dict[int, list[str]] = {
-        scp.SUCCESS: [
+        statuses.SUCCESS: [
             "bytes and index row are durable",
             "the same data set was filed before",
             "bytes and desk item are durable: unknown device, or other bytes under a UID that is taken",
         ],
-        scp.OUT_OF_RESOURCES: ["the machine is out of disk or memory"],
-        scp.PROCESSING_FAILURE: ["no data set in the message, or a fault of the hub"],
+        statuses.OUT_OF_RESOURCES: ["the machine is out of disk or memory"],
+        reception.NOT_UNDERSTOOD: ["a fault of the hub"],
     }
     for error in (
         errors.Rejected,

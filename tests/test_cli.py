@@ -14,6 +14,7 @@ import sqlite3
 import subprocess
 import sys
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from unittest.mock import patch
 
@@ -213,7 +214,7 @@ def used(machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> tuple[Ma
     with context.db.transaction() as session:
         site = sites.add_site(session, "LP", "龙坪镇分院", now=context.clock(), actor=SETUP)
     origin = World(context, context.clock, {"LP": site.id}).origin("LP")  # type: ignore[arg-type]
-    ingest.file_upload(context, file_of(build()), origin, "LP")
+    ingest.file_upload(context, BytesIO(file_of(build())), origin, "LP")
     run_pending(context)
     context.db.dispose()
     (exam,) = json.loads(machine.hub("exams", "--json").out)

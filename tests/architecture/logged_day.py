@@ -10,15 +10,16 @@ from hub.auth.passwords import hash_password
 from hub.config import Settings
 from hub.context import open_context
 from hub.db import migrate
-from hub.dicom import ingest
-from hub.dicom.scp import ListenerSettings, serve
+from hub.dicom.listening import start_listening
 from hub.errors import HubError
 from hub.jobs.testing import run_pending
 from hub.kit import log
+from hub.processes import dicom_services
 from hub.sites import service as sites
 from hub.sites.repository import SiteRepository
 from tests.dicom.samples import CT_CLASS, EXPLICIT, build, element, file_of
 from tests.fixtures.database import TestClock
+from tests.fixtures.hub_process import free_port
 from tests.fixtures.world import PASSWORD
 from tests.fixtures.world import build as build_county
 
@@ -57,7 +58,7 @@ def main() -> None:
     log.configure("debug", "json")
     for library in ("pynetdicom", "pydicom", "fastapi", "starlette", "multipart", "hub", "storage"):
         logging.getLogger(library).setLevel(logging.INFO)
-    settings = Settings(data_dir=folder, log_level="debug")
+    settings = Settings(data_dir=folder, log_level="debug", dicom_bind=f"127.0.0.1:{free_port()}")
     migrate.create_all(settings.database)
     clock = TestClock()
     context = open_context(settings, clock)
@@ -67,15 +68,7 @@ def main() -> None:
         assert site is not None
         sites.add_device(session, site, "CT1", now=clock(), actor=ActorRef("system", "t", "t"))
 
-    def sink(received: object) -> None:
-        ingest.store(context, received)  # type: ignore[arg-type]
-
-    listener = serve(
-        ListenerSettings("127.0.0.1", 0),
-        lambda caller: ingest.admit(context, caller),
-        sink,
-        lambda caller, reason: ingest.note_refusal(context, caller, reason),
-    )
+    listener = start_listening(context, dicom_services(context))
     for uid, dataset in objects().items():
         push(listener.port, "CT1", dataset, uid)
         push(listener.port, "STRANGER", dataset, uid)

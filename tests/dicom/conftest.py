@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,7 @@ class Archive:
         world = self.world
         with world.context.db.transaction() as session:
             world.site_ids[code] = sites.add_site(session, code, code, now=world.clock(), actor=SETUP).id
-        ingest.file_upload(world.context, path.read_bytes(), world.origin(code), code)
+        ingest.file_upload(world.context, BytesIO(path.read_bytes()), world.origin(code), code)
         with world.context.db.reading() as session:
             study, series, instance = session.execute(
                 select(Study, Series, Instance)

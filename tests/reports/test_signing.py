@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date, timedelta
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,9 @@ class Desk:
             t00080018=element(0x00080018, "UI", uid.encode()),
             t0020000D=element(0x0020000D, "UI", self.study_uid.encode()),
         )
-        ingest.file_upload(self.world.context, file_of(dataset, sop_instance=uid), self.world.origin(), "DP")
+        ingest.file_upload(
+            self.world.context, BytesIO(file_of(dataset, sop_instance=uid)), self.world.origin(), "DP"
+        )
         return uid
 
     def imaging(self, n_images: int = 2) -> "Desk":
@@ -82,7 +85,7 @@ class Desk:
 
     def ecg(self) -> "Desk":
         """An ECG exam waits to be read."""
-        ingest.file_upload(self.world.context, ECG.read_bytes(), self.world.origin(), "DP")
+        ingest.file_upload(self.world.context, BytesIO(ECG.read_bytes()), self.world.origin(), "DP")
         self.world.settle()
         with self.world.context.db.reading() as session:
             self.exam_id = session.query(Exam).one().id

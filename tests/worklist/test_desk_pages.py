@@ -1,8 +1,5 @@
 """The desk: what waits there, who sees which part, and what their decisions do."""
 
-import contextlib
-from datetime import UTC, datetime
-
 import pytest
 from sqlalchemy import select
 
@@ -10,13 +7,13 @@ from hub.audit.models import AuditEvent
 from hub.audit.tags import Tag
 from hub.catalogue.models import Instance, Quarantined, Study
 from hub.catalogue.repository import CatalogueRepository
-from hub.dicom import ingest
-from hub.dicom.scp import Caller, Received
-from hub.errors import HubError
+from hub.dicom.peers import note_refusal
+from hub.dicom.wire.association import Peer
 from hub.sites.models import Device
 from hub.worklist.models import Exam
 from hub.worklist.states import State
 from tests.dicom.samples import CT_CLASS, EXPLICIT, build, element
+from tests.fixtures.raw_dicom import receive
 from tests.fixtures.world import World
 
 
@@ -25,11 +22,7 @@ def push(
 ) -> None:
     """Let one object arrive by C-STORE, as the listener hands it on."""
     dataset = build(t00080018=element(0x00080018, "UI", sop_uid.encode()), **changes)
-    received = Received(
-        dataset, CT_CLASS, sop_uid, EXPLICIT, ae, "HUB", address, "a1", datetime(2026, 3, 2, tzinfo=UTC)
-    )
-    with contextlib.suppress(HubError):
-        ingest.store(world.context, received)
+    receive(world.context, dataset, CT_CLASS, sop_uid, EXPLICIT, ae, address)
 
 
 def desk_items(world: World, *, resolved: bool = False) -> list[Quarantined]:
@@ -140,7 +133,7 @@ class TestQuarantine:
         assert "误发的测试体模" in client.get("/desk?show=resolved").text
 
     def test_refused_devices_are_listed(self, world: World) -> None:
-        ingest.note_refusal(world.context, Caller("EVIL", "HUB", "10.6.6.6", "a2"), "unknown_caller")
+        note_refusal(world.context, Peer("EVIL", "HUB", "10.6.6.6", "a2"), "unknown_device")
         page = world.client("admin1").get("/desk?show=refused").text
         assert "EVIL" in page
         assert "10.6.6.6" in page
