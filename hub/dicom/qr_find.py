@@ -11,7 +11,7 @@ from hub.audit import service as audit
 from hub.audit.service import ActorRef
 from hub.audit.tags import Tag
 from hub.catalogue.models import Study
-from hub.catalogue.qr_search import Found, Level, PatientTotals, RetrieveRepository
+from hub.catalogue.qr_search import Found, PatientTotals, RetrieveRepository
 from hub.context import Context
 from hub.dicom.identifier import Attribute, answer_charset, decode_identifier, encode_attributes, texts_of
 from hub.dicom.peers import device_of
@@ -250,5 +250,3 @@ _VALUES: dict[str, Callable[[Found, Shelf], Any]] = {
     "AvailableTransferSyntaxUID": _instance("transfer_syntax"),
 }
 """Where the value of each key comes from."""
-
-__all__ = ["MOST_ANSWERS", "Level", "answers", "find"]

@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, build_context
 from pynetdicom.association import Association
 
-from hub.catalogue.qr_search import Level
+from hub.catalogue.qr_search import Level, RetrieveRepository
 from hub.dicom import qr_find
 from hub.dicom.identifier import IDENTIFIER_SYNTAXES, decode_identifier, encode_attributes
 from hub.dicom.qr_find import answers, full_name
@@ -50,7 +50,7 @@ def found(
     """The answers, as bytes read again."""
     question = read_question(identifier, TOP_LEVEL[root])
     with archive.world.context.db.reading() as session:
-        ids = qr_find.RetrieveRepository(session).matching(device, question.level, question.matches, 10_000)
+        ids = RetrieveRepository(session).matching(device, question.level, question.matches, 10_000)
     return [
         decode_identifier(encode_attributes(one, EXPLICIT, "ISO_IR 192"), EXPLICIT)
         for one in answers(archive.world.context, device, question, ids)
@@ -266,7 +266,7 @@ class TestQuestions:
 
 def test_a_corrected_name_is_given_as_it_is_shown(archive: Archive) -> None:
     with archive.world.context.db.transaction() as session:
-        study = qr_find.RetrieveRepository(session).study_of_site(archive.world.site_ids["DP"], "1.2.1")
+        study = RetrieveRepository(session).study_of_site(archive.world.site_ids["DP"], "1.2.1")
         assert study is not None
         study.name_raw, study.name_charset = "王^小东=王^小东".encode("gbk"), "GB18030"
         assert full_name(study) == "王^小东=王^小东"
@@ -346,7 +346,7 @@ class TestOnTheWire:
         for number in range(30):
             archive.study("DP", t00100020=f"M{number}")
         association = self.association(port, "WARD")
-        statuses = []
+        statuses: list[int] = []
         for status, _ in association.send_c_find(asked("STUDY"), STUDY_ROOT_FIND, msg_id=7):
             if not statuses:
                 association.send_c_cancel(7, query_model=STUDY_ROOT_FIND)
