@@ -67,6 +67,7 @@ def create_order(order: OrderIn, actor: Orderer, context: ContextDep, session: S
         order.body_part,
         order.clinical_question,
         order.urgency,
+        order.plan(),
     )
     now = context.clock()
     if not order.repeat and service.duplicates(session, actor, new, now=now):

@@ -2,10 +2,11 @@
 
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from hub.patients.service import Person
 from hub.worklist.models import ExamStep
+from hub.worklist.plans import MOST_OBJECTS, Plan
 from hub.worklist.repository import ExamRow
 from hub.worklist.states import State
 
@@ -38,7 +39,17 @@ class OrderIn(BaseModel):
     body_part: str = Field(default="", max_length=64)
     clinical_question: str = Field(default="", max_length=2000)
     urgency: str = "routine"
+    scheduled_at: AwareDatetime | None = None
+    """When the exam is to be taken; with its offset from UTC."""
+    station_ae: str = Field(default="", max_length=16)
+    """AE title of the device that is to take it; empty for any of the site's."""
+    expected_objects: int | None = Field(default=None, ge=1, le=MOST_OBJECTS)
+    """How many images the exam consists of, when that is known."""
     repeat: bool = False
+
+    def plan(self) -> Plan:
+        """Return the form that the services take."""
+        return Plan(self.scheduled_at, self.station_ae, self.expected_objects)
 
 
 class PatientOut(BaseModel):
