@@ -25,6 +25,9 @@ from hub.catalogue.service import (
 from hub.config import Settings
 from hub.kit.ids import new_id
 
+KEPT_AFTER_MOVE = timedelta(hours=1)
+"""How long an object stays that nothing points at any more: somebody may be reading it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Twin:
@@ -65,7 +68,12 @@ class Arrival:
 
 
 def register_many(
-    session: Session, arrivals: Sequence[Arrival], *, settings: Settings, now: datetime
+    session: Session,
+    arrivals: Sequence[Arrival],
+    *,
+    settings: Settings,
+    now: datetime,
+    announced: bool = True,
 ) -> list[Outcome]:
     """Enter DICOM objects whose bytes are already durable; one outcome each, in their order.
 
@@ -80,9 +88,11 @@ def register_many(
     takes reading them, which nobody should wait for. `hub.catalogue.twins.enter` compares
     outside the transaction and enters it again.
 
-    An ECG study is complete with the batch, other studies when they have been quiet.
+    An ECG study is complete with the batch, other studies when they have been quiet. With
+    `announced` False nobody is told of the studies and nothing settles them; it is for
+    making a catalogue anew, where the caller does that.
     """
-    return _Batch(session, settings, now).enter(arrivals) if arrivals else []
+    return _Batch(session, settings, now, announced=announced).enter(arrivals) if arrivals else []
 
 
 @dataclass(slots=True)
@@ -100,11 +110,12 @@ class _Growing:
 class _Batch:
     """What one call reads first, decides in the order of arrival, and writes at the end."""
 
-    def __init__(self, session: Session, settings: Settings, now: datetime) -> None:
+    def __init__(self, session: Session, settings: Settings, now: datetime, *, announced: bool) -> None:
         self._session = session
         self._repository = ArrivalRepository(session)
         self._settings = settings
         self._now = now
+        self._announced = announced
         self._studies: dict[tuple[str, str], _Growing] = {}
         self._series: dict[tuple[str, str], str] = {}
         self._instances: dict[tuple[str, str], InstanceRow] = {}
@@ -112,6 +123,7 @@ class _Batch:
         self._new_instances: list[dict[str, Any]] = []
         self._series_gains: Counter[str] = Counter()
         self._resends: Counter[str] = Counter()
+        self._superseded: set[str] = set()
 
     def enter(self, arrivals: Sequence[Arrival]) -> list[Outcome]:
         self._session.flush()  # the statements here do not do it by themselves
@@ -159,6 +171,8 @@ class _Batch:
         twin = arrival.twin
         if filed or (twin and twin.same and twin.sha256 == known.sha256):
             self._resends[known.id] += 1
+            if file.key != known.key:  # what is here lies in a pack, or under the name of another header
+                self._superseded.add(file.key)
             self._audit(Tag.INSTANCE_DUPLICATE, arrival, known.id)
             return Outcome.RESENT
         if twin is None or twin.sha256 != known.sha256:
@@ -184,7 +198,9 @@ class _Batch:
             self._new_series.append(values)
             study.series += 1
         values = _instance_values(series_id, arrival, self._now)
-        self._instances[series_id, facts.sop_uid] = InstanceRow(values["id"], arrival.file.sha256)
+        self._instances[series_id, facts.sop_uid] = InstanceRow(
+            values["id"], arrival.file.sha256, arrival.file.key
+        )
         self._new_instances.append(values)
         self._series_gains[series_id] += 1
         study.instances += 1
@@ -204,7 +220,8 @@ class _Batch:
         write.forget(Study, [study.row.id for study in grown])
         write.forget(Series, self._series_gains)
         write.forget(Instance, self._resends)
-        for study in grown:
+        write.retire(self._superseded, self._now + KEPT_AFTER_MOVE)
+        for study in grown if self._announced else ():
             announce(
                 self._session,
                 study.row.id,

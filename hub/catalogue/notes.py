@@ -28,6 +28,8 @@ _OF_INSTANCE = frozenset(
 )
 """Columns that the file itself does not fill."""
 
+OF_DEVICE = ("ae_title", "address", "label", "charset")
+
 Facts = dict[str, Any]
 
 
@@ -40,7 +42,7 @@ def instance_facts(instance: Instance, device: Device | None) -> Facts:
     """Return how an instance came here, as plain values."""
     facts = _plain(instance, _OF_INSTANCE)
     if device is not None:
-        facts["device"] = {"ae_title": device.ae_title, "label": device.label, "charset": device.charset}
+        facts["device"] = {name: getattr(device, name) for name in OF_DEVICE}
     return facts
 
 

@@ -4,13 +4,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import delete, func, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from hub.catalogue import keys
 from hub.catalogue.models import Instance, Pack, Quarantined, Recording, RetiredObject, Series, Study
 from hub.catalogue.places import Place, place_of
 from hub.db.repository import Repository
-from hub.kit.ids import new_id
 from hub.sites.models import Device, Site
 
 UNREADABLE = "unreadable"
@@ -74,15 +72,6 @@ class PackRepository(Repository):
             .execution_options(synchronize_session=False)
         )
         return bool(changed.rowcount)  # type: ignore[attr-defined]
-
-    def retire(self, gone: Collection[str], delete_after: datetime) -> None:
-        """Note objects that nothing points at any more; one noted already keeps its time."""
-        if not gone:
-            return
-        make = postgresql.insert if self.session.get_bind().dialect.name == "postgresql" else sqlite.insert
-        rows = [{"id": new_id(), "key": key, "delete_after": delete_after} for key in gone]
-        statement = make(RetiredObject).on_conflict_do_nothing(index_elements=["key"])
-        self.session.execute(statement, rows)
 
     def due(self, now: datetime, limit: int) -> Sequence[RetiredObject]:
         """Return retired objects whose time has come."""
@@ -203,6 +192,35 @@ class PackRepository(Repository):
             .distinct()
             .limit(limit)
         ).all()
+
+    def device(self, site_id: str, ae_title: str) -> Device | None:
+        """Return the only device of a site with this title."""
+        found = self.session.scalars(
+            select(Device).where(Device.site_id == site_id, Device.ae_title == ae_title).limit(2)
+        ).all()
+        return found[0] if len(found) == 1 else None
+
+    def has_recording(self, site_code: str, digest_start: str) -> bool:
+        """Tell whether a site's recording with a digest that begins so is known."""
+        found = self.session.scalars(
+            select(Recording.id)
+            .join(Study, Study.id == Recording.study_id)
+            .join(Site, Site.id == Study.site_id)
+            .where(
+                Site.code == site_code,
+                Recording.digest >= digest_start,
+                Recording.digest < f"{digest_start}g",  # beyond every hexadecimal digit
+            )
+            .limit(1)
+        )
+        return found.first() is not None
+
+    def has_bytes(self, sop_uid: str, sha256: str) -> bool:
+        """Tell whether an instance with this very file is known, whichever the site."""
+        found = self.session.scalars(
+            select(Instance.id).where(Instance.sop_uid == sop_uid, Instance.sha256 == sha256).limit(1)
+        )
+        return found.first() is not None
 
     def is_empty(self) -> bool:
         """Tell whether the catalogue holds neither an instance nor a recording."""

@@ -17,6 +17,8 @@ from hub.audit import service as audit
 from hub.audit.service import ActorRef
 from hub.audit.tags import Tag
 from hub.catalogue import notes
+from hub.catalogue.arrival_repository import ArrivalRepository
+from hub.catalogue.arrivals import KEPT_AFTER_MOVE
 from hub.catalogue.keys import PACKS, pack_key, site_and_study
 from hub.catalogue.models import Instance, Pack, Study
 from hub.catalogue.pack_repository import PackRepository
@@ -39,7 +41,6 @@ PACK_BYTES = 256 << 20
 MEMBER_BYTES = 32 << 20
 """Larger files stay alone: each is a long read by itself."""
 
-KEPT_AFTER_MOVE = timedelta(hours=1)
 STRAY_AFTER = timedelta(hours=24)
 """Age of a pack that no row knows beyond which no process can still be about to enter it."""
 
@@ -181,7 +182,7 @@ def _enter(context: Context, study: Study, stored: Stored, members: Sequence[_Me
                     created_at=now,
                 )
             )
-        repository.retire(gone or [stored.key], now + KEPT_AFTER_MOVE)
+        ArrivalRepository(session).retire(gone or [stored.key], now + KEPT_AFTER_MOVE)
     return len(gone)
 
 
@@ -221,7 +222,7 @@ def retire_strays(context: Context) -> tuple[int, list[str]]:
             kept.append(found.key)
             continue
         with context.db.transaction() as session:
-            PackRepository(session).retire([found.key], context.clock() + KEPT_AFTER_MOVE)
+            ArrivalRepository(session).retire([found.key], context.clock() + KEPT_AFTER_MOVE)
         retired += 1
     return retired, kept
 

@@ -158,12 +158,18 @@ class NewRecording:
 
 
 def register_recording(
-    session: Session, new: NewRecording, origin: Origin, *, settings: Settings, now: datetime
+    session: Session,
+    new: NewRecording,
+    origin: Origin,
+    *,
+    settings: Settings,
+    now: datetime,
+    announced: bool = True,
 ) -> tuple[Recording, Study, Outcome]:
     """Enter one ECG recording whose files are already durable; a re-send is found by its bytes.
 
     Of two transactions that enter the same bytes under the same study UID at once, one makes
-    the rows and the other finds them.
+    the rows and the other finds them. With `announced` False nobody is told of the study.
     """
     known = CatalogueRepository(session).recording_by_digest(origin.site_id, new.digest)
     if known is not None:
@@ -209,7 +215,8 @@ def register_recording(
         return _resent(session, recording, origin)
     study.n_recordings += 1
     _audit(session, Tag.RECORDING_RECEIVE, origin, recording.id, digest=new.digest)
-    _arrived(session, study, first=new_study, settings=settings, now=now)
+    if announced:
+        _arrived(session, study, first=new_study, settings=settings, now=now)
     return recording, study, Outcome.STORED
 
 

@@ -44,10 +44,12 @@ def enter(context: Context, arrivals: Sequence[Arrival], *, now: datetime) -> li
     return outcomes
 
 
-def enter_within(context: Context, session: Session, arrival: Arrival, *, now: datetime) -> Outcome:
+def enter_within(
+    context: Context, session: Session, arrival: Arrival, *, now: datetime, announced: bool = True
+) -> Outcome:
     """Enter one object in the caller's transaction, comparing there when it must be; never DIFFERENT."""
     while True:
-        [outcome] = register_many(session, [arrival], settings=context.settings, now=now)
+        [outcome] = register_many(session, [arrival], settings=context.settings, now=now, announced=announced)
         if outcome is not Outcome.DIFFERENT:
             return outcome
         arrival = _with_twin(context.store, arrival, _place(session, arrival))

@@ -93,9 +93,7 @@ def every_file_is_packed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("kind", ["memory", "files"])
-def test_every_representation(
-    kind: str, sqlite_template: Path, tmp_path: Path, password_hash: str
-) -> None:
+def test_every_representation(kind: str, sqlite_template: Path, tmp_path: Path, password_hash: str) -> None:
     store = MemoryStore() if kind == "memory" else FileSystemStore(tmp_path / "objects")
     with archive_on(store, sqlite_template, tmp_path, password_hash) as archive:
         look_before_and_after(archive, ALL if kind == "files" else FEW, tmp_path)
@@ -125,7 +123,8 @@ def series_of(world: World, folder: Path, count: int) -> str:
         dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
         dataset.PixelData = hashlib.sha256(str(number).encode()).digest() * (2 * 128 * 128 // 32)
         dataset.save_as(folder / "slice.dcm")
-        ingest.file_upload(world.context, (folder / "slice.dcm").read_bytes(), world.origin(), "DP")
+        with (folder / "slice.dcm").open("rb") as file:
+            ingest.file_upload(world.context, file, world.origin(), "DP")
     return str(dataset.StudyInstanceUID)
 
 
