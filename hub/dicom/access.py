@@ -1,15 +1,18 @@
 """What every DICOMweb request needs: the study if the caller may see it, a trace of it, caching."""
 
 import hashlib
-from dataclasses import dataclass
-from datetime import timedelta
-from functools import cache
+import threading
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import cache, cached_property
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from fastapi.responses import Response
-from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
 
 from hub.audit import service as audit
 from hub.audit.tags import Tag
@@ -17,6 +20,7 @@ from hub.auth.actor import Actor
 from hub.auth.deps import guard
 from hub.auth.roles import Permission
 from hub.catalogue.models import Instance, Series, Study
+from hub.catalogue.retrieval_repository import Addressed, RetrievalRepository
 from hub.catalogue.search import SearchRepository
 from hub.context import Context
 from hub.dicom.negotiate import Acceptable, acceptable
@@ -24,30 +28,39 @@ from hub.errors import Conflict, NotFound
 from hub.kit.clock import utcnow
 from hub.kit.uids import parse_uid
 from hub.patients.repository import PatientRepository
-from hub.web.deps import ContextDep, ReadingDep
+from hub.web.deps import ContextDep
+
+SERIES = "/studies/{study_uid}/series/{series_uid}"
+INSTANCE = SERIES + "/instances/{sop_uid}"
 
 VIEWING = guard(Permission.IMAGES_VIEW)
 
 VIEW_NOTED_FOR = timedelta(minutes=10)
 """Time within which one person's look at one study is one event in the trail."""
 
+REMEMBERED = 20_000
+_LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
+
 
 class SeveralStudies(Conflict):
     """Several sites sent a study with this UID; the address must name the site: /dicom-web/sites/SITE."""
 
 
-@dataclass(frozen=True)
 class Visit:
-    """One request: who asks, where, and the session that reads for it."""
+    """One request: who asks, and where.
 
-    request: Request
-    actor: Actor
-    context: Context
-    session: Session
-    site_id: str | None
-    """Row id of the site whose studies are meant; None when the address names none."""
+    Parameters
+    ----------
+    site_id : str, optional
+        Row id of the site whose studies are meant; None when the address names none.
+    """
 
-    @property
+    def __init__(self, request: Request, actor: Actor, context: Context, site_id: str | None) -> None:
+        self.request, self.actor, self.context, self.site_id = request, actor, context, site_id
+        self._opened = ExitStack()
+        self._index: SearchRepository | None = None
+
+    @cached_property
     def root(self) -> str:
         """Address of the service as the caller reached it, without a trailing slash."""
         url = self.request.url
@@ -62,7 +75,7 @@ class Visit:
         """The same, with the site when the caller named one."""
         return self.root if self.site_id is None else f"{self.root}/sites/{self.site_id}"
 
-    @property
+    @cached_property
     def accepted(self) -> list[Acceptable]:
         """What the caller takes; the query parameter wins (PS3.18 section 8.3.3.1)."""
         header = self.request.query_params.get("accept") or self.request.headers.get("accept", "")
@@ -70,8 +83,26 @@ class Visit:
 
     @property
     def index(self) -> SearchRepository:
-        """The catalogue."""
-        return SearchRepository(self.session)
+        """The catalogue, in one transaction until the route returns."""
+        if self._index is None:
+            session = self._opened.enter_context(self.context.db.reading())
+            self._index = SearchRepository(session)
+        return self._index
+
+    @property
+    def holds_connection(self) -> bool:
+        """Whether `index` was used, so that `close` has something to do."""
+        return self._index is not None
+
+    def close(self, error: BaseException | None = None) -> None:
+        """End the transaction of `index`."""
+        self._opened.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
+
+    @contextmanager
+    def retrieval(self) -> Iterator[RetrievalRepository]:
+        """Give the catalogue for a moment: no connection is held while pictures are made."""
+        with self.context.db.reading() as session:
+            yield RetrievalRepository(session)
 
     def study(self, study_uid: str) -> Study:
         """Return a study that the caller may see.
@@ -83,26 +114,50 @@ class Visit:
         SeveralStudies
             A UID is not enough: pictures of one patient must not be taken for another's.
         """
-        found = self.index.named(self.actor, parse_uid(study_uid), self.site_id)
-        if not found:
+        with self.retrieval() as catalogue:
+            return self._find(catalogue, study_uid).study
+
+    def one_series(self, study_uid: str, series_uid: str) -> tuple[Study, Series]:
+        """Return a series with its study; raises as `study` does."""
+        with self.retrieval() as catalogue:
+            found = self._find(catalogue, study_uid, series_uid)
+        if found.series is None:
             raise NotFound
+        return found.study, found.series
+
+    def one(self, study_uid: str, series_uid: str, sop_uid: str) -> tuple[Study, Series, Instance]:
+        """Return an instance with its series and study; raises as `study` does."""
+        with self.retrieval() as catalogue:
+            found = self._find(catalogue, study_uid, series_uid, sop_uid)
+        if found.series is None or found.instance is None:
+            raise NotFound
+        return found.study, found.series, found.instance
+
+    def objects(
+        self, study_uid: str, series_uid: str = "", sop_uid: str = ""
+    ) -> tuple[Study, list[tuple[Series, Instance]]]:
+        """Return a study and what an address names of it, in display order; raises as `study` does."""
+        if sop_uid:
+            study, series, instance = self.one(study_uid, series_uid, sop_uid)
+            return study, [(series, instance)]
+        with self.retrieval() as catalogue:
+            found = self._find(catalogue, study_uid, series_uid)
+            if not series_uid:
+                return found.study, list(catalogue.instances_of_study(found.study.id))
+            if found.series is None:
+                raise NotFound
+            return found.study, [(found.series, each) for each in catalogue.instances(found.series.id)]
+
+    def _find(
+        self, catalogue: RetrievalRepository, study_uid: str, series_uid: str = "", sop_uid: str = ""
+    ) -> Addressed:
+        uids = [parse_uid(uid) if uid else "" for uid in (study_uid, series_uid, sop_uid)]
+        found = catalogue.addressed(self.actor, self.site_id, *uids)
         if len(found) > 1:
             raise SeveralStudies
+        if not found:
+            raise NotFound
         return found[0]
-
-    def series(self, study: Study, series_uid: str) -> Series:
-        """Return a series of a study."""
-        series = self.index.one_series(study.id, parse_uid(series_uid))
-        if series is None:
-            raise NotFound
-        return series
-
-    def instance(self, study: Study, series_uid: str, sop_uid: str) -> Instance:
-        """Return an instance of a study."""
-        instance = self.index.instance(study.id, parse_uid(series_uid), parse_uid(sop_uid))
-        if instance is None:
-            raise NotFound
-        return instance
 
     def note_view(self, study: Study, tag: Tag = Tag.STUDY_VIEW) -> None:
         """Put a look at a study on record, before anything of it is sent.
@@ -113,17 +168,24 @@ class Visit:
         since then.
         """
         since = max(utcnow() - VIEW_NOTED_FOR, study.last_received_at)
-        if not self.index.has_noted(tag, self.actor.id, study.id, since):
+        key = (self.actor.id, study.id, str(tag))
+        if noted.at(key) >= since:
+            return
+        with self.retrieval() as catalogue:
+            last = catalogue.last_noted(tag, self.actor.id, study.id, since)
+        if last is None:
+            last = utcnow()
             self._note(study, tag)
+        noted.remember(key, last)
 
-    def note_download(self, study: Study, instances: list[Instance]) -> None:
+    def note_download(self, study: Study, instances: Sequence[Instance]) -> None:
         """Put on record that whole objects left the hub: each request, with what it took."""
         what = {"sop_uid": instances[0].sop_uid} if len(instances) == 1 else {}
         self._note(study, Tag.STUDY_DOWNLOAD, instances=len(instances), **what)
 
     def _note(self, study: Study, tag: Tag, **facts: str | int) -> None:
-        patient = PatientRepository(self.session).by_local_id(study.site_id, study.local_id)
         with self.context.db.transaction() as session:
+            patient = PatientRepository(session).by_local_id(study.site_id, study.local_id)
             audit.record(
                 session,
                 tag,
@@ -137,17 +199,46 @@ class Visit:
             )
 
 
-def visit(
-    request: Request,
-    actor: Annotated[Actor, VIEWING],
-    context: ContextDep,
-    session: ReadingDep,
-) -> Visit:
+class _Noted:
+    """When somebody's look at a study was last put on record, so that most requests need not ask."""
+
+    def __init__(self) -> None:
+        self._at: OrderedDict[tuple[str, str, str], datetime] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def at(self, key: tuple[str, str, str]) -> datetime:
+        """Return the time of the row, long ago when none is known."""
+        return self._at.get(key, _LONG_AGO)
+
+    def remember(self, key: tuple[str, str, str], at: datetime) -> None:
+        """Keep the time of a row that is committed."""
+        with self._lock:
+            self._at[key] = max(at, self.at(key))
+            self._at.move_to_end(key)
+            while len(self._at) > REMEMBERED:
+                self._at.popitem(last=False)
+
+
+noted = _Noted()
+
+
+async def visit(
+    request: Request, actor: Annotated[Actor, VIEWING], context: ContextDep
+) -> AsyncIterator[Visit]:
     """Gather what a route needs."""
-    return Visit(request, actor, context, session, request.path_params.get("site_id"))
+    made = Visit(request, actor, context, request.path_params.get("site_id"))
+    try:
+        yield made
+    except BaseException as error:
+        if made.holds_connection:
+            await run_in_threadpool(made.close, error)
+        raise
+    if made.holds_connection:
+        await run_in_threadpool(made.close)
 
 
-VisitDep = Annotated[Visit, Depends(visit)]
+# As in hub.web.deps: done when the route returns, not once the reply has gone out.
+VisitDep = Annotated[Visit, Depends(visit, scope="function")]
 
 
 def etag(*parts: object) -> str:

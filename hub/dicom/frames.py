@@ -119,10 +119,20 @@ def frame_bytes(image: Image, index: int) -> bytes:
     return _fragments(image, index) if image.encapsulated else _native(image, index)
 
 
-def _native(image: Image, index: int) -> bytes:
+def native_frame_size(image: Image) -> int:
+    """Return the bytes of one native frame, begun ones included."""
+    return (_frame_bits(image) + 7) // 8
+
+
+def _frame_bits(image: Image) -> int:
     size = image.size
-    subsampled = size.photometric == "YBR_FULL_422"
-    frame_bits = size.rows * size.columns * size.bits * (2 if subsampled else size.samples)
+    # Two neighbours share their colour (PS3.3 section C.7.6.3.1.2).
+    samples = 2 if size.photometric == "YBR_FULL_422" else size.samples
+    return size.rows * size.columns * size.bits * samples
+
+
+def _native(image: Image, index: int) -> bytes:
+    size, frame_bits = image.size, _frame_bits(image)
     source, base = image.values.source, image.element.offset
     first_bit, last_bit = frame_bits * index, frame_bits * (index + 1)
     start, stop = first_bit // 8, (last_bit + 7) // 8

@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +13,8 @@ DICOM = "application/dicom"
 DICOM_JSON = "application/dicom+json"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 ANY = "*"
+MOST_ENTRIES = 64
+"""Media types in one Accept header; each may cost a look into the object."""
 
 _JPEG = "1.2.840.10008.1.2.4."
 COMPRESSED_MEDIA = (
@@ -27,6 +29,14 @@ COMPRESSED_MEDIA = (
     | {f"{_JPEG}{last}": "image/jphc" for last in (201, 202, 203)}
 )
 """Media type of a compressed frame by its transfer syntax (PS3.18 Table 8.7.3-5)."""
+
+DEFAULT_SYNTAX = {
+    "image/dicom-rle": "1.2.840.10008.1.2.5",
+    "image/jls": f"{_JPEG}80",
+    "image/jp2": f"{_JPEG}90",
+    "image/jphc": f"{_JPEG}201",
+}
+"""Transfer syntax that a media type stands for by itself, of those that are made here."""
 
 _OLD_NAMES = {"image/x-dicom-rle": "image/dicom-rle", "image/x-jls": "image/jls"}
 _SEPARATE = re.compile(r'((?:[^,;"]|"(?:[^"\\]|\\.)*")*)([,;]|$)')
@@ -61,11 +71,43 @@ class Acceptable:
 
 @dataclass(frozen=True, slots=True)
 class FrameForm:
-    """How frames are sent: as stored or decoded, in parts or alone."""
+    """How frames are sent: in which transfer syntax, in parts or alone, under which media type."""
 
-    stored: bool
+    syntax: str
     multipart: bool
     media_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileForm:
+    """How whole objects are sent: in parts or alone, and the syntaxes that are taken, best first."""
+
+    multipart: bool
+    syntaxes: tuple[str, ...]
+
+    def of(self, stored: str, can: Callable[[str], bool]) -> str:
+        """Return the syntax in which an object goes out that is stored in `stored`.
+
+        A client that names no syntax gets it as it came, which departs from the default of
+        PS3.18 section 8.7.3.2: an archive hands out what it was given, and a file states
+        its own syntax.
+
+        Parameters
+        ----------
+        can : callable
+            Tells whether the object can be brought into another syntax; asked in turn.
+
+        Raises
+        ------
+        NotAcceptable
+            Only syntaxes that this object cannot be brought into.
+        """
+        for syntax in self.syntaxes:
+            if syntax in {"", ANY, stored}:
+                return stored
+            if can(syntax):
+                return syntax
+        raise NotAcceptable
 
 
 def acceptable(header: str) -> list[Acceptable]:
@@ -88,6 +130,8 @@ def acceptable(header: str) -> list[Acceptable]:
             quality = float(parameters.get("q", "1"))
         multipart = media_type == "multipart/related"
         inner = parameters.get("type", "*/*").lower() if multipart else media_type
+        if len(found) == MOST_ENTRIES:
+            raise BadAccept("the Accept header names too many media types")
         if quality > 0:
             syntax = parameters.get("transfer-syntax", "")
             found.append(Acceptable(_OLD_NAMES.get(inner, inner), multipart, syntax, quality))
@@ -104,53 +148,68 @@ def choose_json(accepted: Iterable[Acceptable]) -> str:
     raise NotAcceptable
 
 
-def choose_instances(accepted: Iterable[Acceptable], stored: frozenset[str]) -> bool:
-    """Tell whether instances go out as parts (True) or as the one file alone (False).
-
-    Instances are sent in the syntax in which they came, never another: a client that
-    names syntaxes must name theirs. One that names none gets them too, which departs
-    from the default of PS3.18 section 8.7.3.2; a file states its own syntax.
+def choose_files(accepted: Iterable[Acceptable]) -> FileForm:
+    """Tell how whole objects are sent.
 
     Raises
     ------
     NotAcceptable
-        Another media type, or only other syntaxes.
+        Another media type than ``application/dicom``.
     """
     fitting = [each for each in accepted if each.takes(DICOM)]
-    named = {each.transfer_syntax for each in fitting}
-    if not fitting or not (named & {"", ANY} or stored <= named):
+    if not fitting:
         raise NotAcceptable
-    return fitting[0].multipart or fitting[0].media_type != DICOM
+    multipart = fitting[0].multipart or fitting[0].media_type != DICOM
+    return FileForm(multipart, tuple(dict.fromkeys(each.transfer_syntax for each in fitting)))
 
 
-def choose_frames(accepted: Iterable[Acceptable], stored: str, *, several: bool = False) -> FrameForm:
-    """Choose how to send frames whose stored form has the transfer syntax `stored`.
+def choose_frames(
+    accepted: Iterable[Acceptable], stored: str, can: Callable[[str], bool], *, several: bool
+) -> FrameForm:
+    """Choose how frames go out whose syntax in the archive is `stored`.
 
-    Without a transfer syntax the default is uncompressed, little endian (PS3.18 section
-    8.7.3.3.1). An image type without one means whatever of that type is stored. Several
-    frames come as parts only.
+    ``application/octet-stream`` without a transfer syntax is uncompressed, little endian
+    (PS3.18 section 8.7.3.3.1). An image type without one means whatever of that type is
+    stored, else the type's own default (Table 8.7.3-5). Several frames come as parts only.
+
+    Parameters
+    ----------
+    stored : str
+        Transfer syntax of the frames as they lie in the archive.
+    can : callable
+        Tells whether they can be brought into another syntax.
 
     Raises
     ------
     NotAcceptable
-        Only forms that would have to be compressed anew.
+        Only forms that cannot be made of these frames.
     """
-    own = COMPRESSED_MEDIA.get(stored, OCTETS)
     for each in accepted:
-        syntax = each.transfer_syntax
         # A bare */* stands for the default, which is multipart (PS3.18 section 8.7.5).
         multipart = each.multipart or each.media_type == "*/*"
         if several and not multipart:
             continue
-        if each.takes(OCTETS):
-            if syntax in {ANY, stored}:
-                media_type = own if each.media_type == "*/*" else OCTETS
-                return FrameForm(stored=True, multipart=multipart, media_type=media_type)
-            if syntax in {"", EXPLICIT_LITTLE}:
-                return FrameForm(stored=stored == EXPLICIT_LITTLE, multipart=multipart, media_type=OCTETS)
-        elif own != OCTETS and each.takes(own) and syntax in {"", ANY, stored}:
-            return FrameForm(stored=True, multipart=each.multipart, media_type=own)
+        syntax = _frame_syntax(each, stored)
+        if syntax and (syntax == stored or can(syntax)):
+            return FrameForm(syntax, multipart, _frame_media(each, syntax))
     raise NotAcceptable
+
+
+def _frame_syntax(each: Acceptable, stored: str) -> str:
+    """Return the syntax that one entry asks for, empty when it is none of a frame."""
+    named = stored if each.transfer_syntax == ANY else each.transfer_syntax
+    if each.takes(OCTETS):
+        return named or EXPLICIT_LITTLE
+    fitting = [syntax for syntax, media in COMPRESSED_MEDIA.items() if each.takes(media)]
+    if named:
+        return named if named in fitting else ""
+    return stored if stored in fitting else DEFAULT_SYNTAX.get(each.media_type, "")
+
+
+def _frame_media(each: Acceptable, syntax: str) -> str:
+    if each.takes(OCTETS) and each.media_type != "*/*":
+        return OCTETS
+    return COMPRESSED_MEDIA.get(syntax, OCTETS)
 
 
 def choose_octets(accepted: Iterable[Acceptable]) -> bool:
@@ -161,12 +220,17 @@ def choose_octets(accepted: Iterable[Acceptable]) -> bool:
     raise NotAcceptable
 
 
-def choose_picture(accepted: Iterable[Acceptable]) -> Literal["jpeg", "png"]:
-    """Choose the format of a rendered picture; JPEG is the default (PS3.18 Table 8.7.4-1)."""
+def choose_picture(accepted: Iterable[Acceptable], *, several: bool = False) -> Literal["jpeg", "png"]:
+    """Choose the format of rendered pictures; JPEG is the default (PS3.18 Table 8.7.4-1).
+
+    Several pictures come in parts, whether or not the client names the parts' container.
+    """
     for each in accepted:
-        if not each.multipart and each.takes("image/jpeg"):
+        if each.multipart and not several:
+            continue
+        if each.takes("image/jpeg"):
             return "jpeg"
-        if not each.multipart and each.takes("image/png"):
+        if each.takes("image/png"):
             return "png"
     raise NotAcceptable
 

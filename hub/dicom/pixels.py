@@ -73,15 +73,30 @@ def decode_frame(data: Readable, index: int) -> Frame:
         return decode_image(read_image(values, transfer_syntax), index)
 
 
-def decode_image(image: Image, index: int) -> Frame:
-    """Decode one frame of an image that is open; see `decode_frame`."""
-    raw = frame_bytes(image, index)
+def may_decode(image: Image) -> bool:
+    """Tell whether there is a decoder for an image's transfer syntax."""
+    if image.transfer_syntax == DEFLATED_IMAGE_FRAME:
+        return True
+    try:
+        _decoder(image.transfer_syntax)
+    except NoDecoder:
+        return False
+    return True
+
+
+def decode_image(image: Image, index: int, *, raw: bool = False) -> Frame:
+    """Decode one frame of an image that is open; see `decode_frame`.
+
+    With `raw` colours stay in the space they are stored in, as far as the decoder leaves
+    them there, and unused bits of native pixels stay as they are.
+    """
+    stored = frame_bytes(image, index)
     _ignore_advice()
     try:
         if not image.encapsulated or image.transfer_syntax == DEFLATED_IMAGE_FRAME or image.size.bits == 1:
-            return _decode_simple(image, raw)
-        _check_stream(image, raw)
-        return _decode_stream(image, raw)
+            return _decode_simple(image, stored, as_stored=raw)
+        _check_stream(image, stored)
+        return _decode_stream(image, stored, as_stored=raw)
     except (HubError, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:
@@ -94,7 +109,7 @@ def _ignore_advice() -> None:
     warnings.filterwarnings("ignore", module=r"pydicom\.")
 
 
-def _decode_simple(image: Image, raw: bytes) -> Frame:
+def _decode_simple(image: Image, raw: bytes, *, as_stored: bool) -> Frame:
     """Decode what is native once unpacked: native frames, and 1-bit or deflated ones."""
     from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
@@ -105,21 +120,43 @@ def _decode_simple(image: Image, raw: bytes) -> Frame:
     elif image.encapsulated and image.transfer_syntax == DEFLATED_IMAGE_FRAME:
         raw = inflate(raw, length + 1)
     elif image.encapsulated:
-        return _decode_stream(image, raw)
+        return _decode_stream(image, raw, as_stored=as_stored)
     if size.bits == 1:
         bits = np.unpackbits(np.frombuffer(raw, np.uint8), bitorder="little")
         shape = (size.rows, size.columns) if size.samples == 1 else (size.rows, size.columns, size.samples)
         return Frame(bits[: np.prod(shape)].reshape(shape), size.photometric, 1)
-    return _run_decoder(image, raw, str(ExplicitVRLittleEndian))
+    plain = size.samples == 1 and size.bits in {8, 16} and not image.floating
+    if plain and (as_stored or image.bits_stored >= size.bits or _clean(image, raw)):
+        # Most images; pydicom copies the pixels three times on the way to the same array.
+        pixels = np.frombuffer(raw, _dtype(image)).reshape(size.rows, size.columns)
+        return Frame(pixels, size.photometric, min(image.bits_stored, size.bits))
+    return _run_decoder(image, raw, str(ExplicitVRLittleEndian), as_stored=as_stored)
 
 
-def _decode_stream(image: Image, raw: bytes) -> Frame:
+def _dtype(image: Image) -> str:
+    return f"<{'i' if image.signed else 'u'}{image.size.bits // 8}"
+
+
+def _clean(image: Image, raw: bytes) -> bool:
+    """Tell whether the unused bits of native pixels are clear, or copies of the sign."""
+    pixels = np.frombuffer(raw, _dtype(image))
+    low, high = stored_range(image)
+    return low <= int(pixels.min()) and int(pixels.max()) <= high
+
+
+def stored_range(image: Image) -> tuple[int, int]:
+    """Return the smallest and the largest value of Bits Stored and Pixel Representation."""
+    bits = min(image.bits_stored, image.size.bits)
+    return (-(1 << bits - 1), (1 << bits - 1) - 1) if image.signed else (0, (1 << bits) - 1)
+
+
+def _decode_stream(image: Image, raw: bytes, *, as_stored: bool) -> Frame:
     from pydicom.encaps import encapsulate
 
-    return _run_decoder(image, encapsulate([raw]), image.transfer_syntax)
+    return _run_decoder(image, encapsulate([raw]), image.transfer_syntax, as_stored=as_stored)
 
 
-def _run_decoder(image: Image, buffer: bytes, transfer_syntax: str) -> Frame:
+def _run_decoder(image: Image, buffer: bytes, transfer_syntax: str, *, as_stored: bool) -> Frame:
     size = image.size
     keywords = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData"}
     options: dict[str, Any] = {
@@ -136,8 +173,10 @@ def _run_decoder(image: Image, buffer: bytes, transfer_syntax: str) -> Frame:
         options["pixel_representation"] = int(image.signed)
     if size.samples > 1:
         options["planar_configuration"] = image.planar
-    pixels, found = _decoder(transfer_syntax).as_array(buffer, index=0, **options)
+    pixels, found = _decoder(transfer_syntax).as_array(buffer, index=0, raw=as_stored, **options)
     photometric = str(found.get("photometric_interpretation", size.photometric))
+    if photometric == "YBR_FULL_422":
+        photometric = "YBR_FULL"  # decoders give every pixel its own colour
     return Frame(pixels, photometric, min(image.bits_stored, size.bits))
 
 

@@ -7,7 +7,7 @@ is for looking something up; reading is done in the viewer on the stored values.
 
 import io
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -17,10 +17,20 @@ from hub.dicom.source import Readable
 from hub.dicom.values import Values, open_stored
 from hub.errors import Rejected
 
+if TYPE_CHECKING:
+    from PIL.Image import Image as PictureImage
+
 DEFAULT_QUALITY = 90
 MAX_VIEWPORT = 8192
 """Longest side of a picture that is asked for, in pixels."""
 
+_SQUARE = 0.001
+_MOST_OBLONG = 10.0
+"""Pixels that are stated to be longer than that are taken for square."""
+_AT_ONCE_PIXELS = 1 << 15
+_SAMPLED_BEYOND = 1 << 20
+
+_PIXEL_MEASURES = 0x00289110
 _SHARED_GROUPS, _PER_FRAME_GROUPS = 0x52009229, 0x52009230
 _FRAME_VOI_LUT, _PIXEL_VALUE_TRANSFORMATION = 0x00289132, 0x00289145
 _SPREAD_PERCENT = (0.5, 99.5)
@@ -33,6 +43,44 @@ class BadWindow(Rejected):
 
 class BadViewport(Rejected):
     """The picture's size must be between 1 and 8192 pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """What of a picture is drawn, in pixels of the source (PS3.18 section 8.3.5.1.3).
+
+    Attributes
+    ----------
+    left, top : float
+        Its corner.
+    width, height : float, optional
+        Its size; up to the edge when not given, mirrored when negative.
+    """
+
+    left: float = 0.0
+    top: float = 0.0
+    width: float | None = None
+    height: float | None = None
+
+    def within(self, width: int, height: int) -> tuple[tuple[float, float, float, float], list[str]]:
+        """Return left, top, right and bottom of what lies in a picture, and how it is mirrored.
+
+        Raises
+        ------
+        BadViewport
+            Less than a pixel of it does.
+        """
+        wide = width - self.left if self.width is None else self.width
+        tall = height - self.top if self.height is None else self.height
+        box = (
+            max(0.0, self.left),
+            max(0.0, self.top),
+            min(float(width), self.left + abs(wide)),
+            min(float(height), self.top + abs(tall)),
+        )
+        if box[2] - box[0] < 1 or box[3] - box[1] < 1:
+            raise BadViewport("the region lies outside the picture", width=width, height=height)
+        return box, ["FLIP_LEFT_RIGHT"] * (wide < 0) + ["FLIP_TOP_BOTTOM"] * (tall < 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +98,7 @@ def render_frame(
     *,
     window: Window | None = None,
     size: tuple[int, int] | None = None,
+    region: Region | None = None,
     image_format: Literal["jpeg", "png"] = "jpeg",
     quality: int = DEFAULT_QUALITY,
 ) -> bytes:
@@ -64,7 +113,10 @@ def render_frame(
     window : Window, optional
         Used instead of the file's own; without either, from the spread of the values.
     size : tuple of int, optional
-        Width and height of the viewport; the picture fits into it, its proportions kept.
+        Width and height that the picture fits into, its proportions kept; without it
+        pixel by pixel, those that are not square stretched.
+    region : Region, optional
+        What of the picture is drawn; without it the whole.
     image_format : {'jpeg', 'png'}
     quality : int, default 90
         Of JPEG, 1 to 100.
@@ -82,14 +134,8 @@ def render_frame(
         raise BadViewport(width=size[0], height=size[1])
     with open_stored(data) as (values, transfer_syntax):
         image = read_image(values, transfer_syntax)
-        grey_or_rgb = display_values(image, decode_image(image, index), index, window)
-    picture = Picture.fromarray(grey_or_rgb)
-    if size is not None:
-        scale = min(size[0] / picture.width, size[1] / picture.height)
-        fitted = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-        picture = picture.resize(
-            fitted, Picture.Resampling.LANCZOS if scale < 1 else Picture.Resampling.BICUBIC
-        )
+        picture = Picture.fromarray(display_values(image, decode_image(image, index), index, window))
+        picture = fitted(picture, size, region or Region(), pixel_aspect(values, index))
     drawn = io.BytesIO()
     if image_format == "png":
         picture.save(drawn, "PNG", compress_level=1)
@@ -98,31 +144,98 @@ def render_frame(
     return drawn.getvalue()
 
 
+def fitted(
+    picture: "PictureImage", size: tuple[int, int] | None, region: Region, aspect: float
+) -> "PictureImage":
+    """Cut, turn and scale a picture; `aspect` is the height of a pixel over its width.
+
+    Raises
+    ------
+    BadViewport
+        The region lies outside the picture.
+    """
+    from PIL import Image as Picture
+
+    box, turns = region.within(picture.width, picture.height)
+    width, height = box[2] - box[0], box[3] - box[1]
+    # Pixels that are not square are stretched, never dropped.
+    tall, wide = height * max(aspect, 1.0), width * max(1 / aspect, 1.0)
+    scale = min(1.0, MAX_VIEWPORT / max(tall, wide))
+    if size is not None:
+        scale = min(size[0] / wide, size[1] / tall)
+    target = (max(1, round(wide * scale)), max(1, round(tall * scale)))
+    if target != picture.size or box != (0.0, 0.0, float(picture.width), float(picture.height)):
+        smaller = target[0] < width or target[1] < height
+        kind = Picture.Resampling.LANCZOS if smaller else Picture.Resampling.BICUBIC
+        # Large pictures are averaged to at most twice the target first, which cannot be seen.
+        picture = picture.resize(target, kind, box=box, reducing_gap=2.0)
+    for turn in turns:
+        picture = picture.transpose(Picture.Transpose[turn])
+    return picture
+
+
+def pixel_aspect(values: Values, index: int) -> float:
+    """Return the height of a pixel over its width; 1 where it is not stated, or beyond belief.
+
+    Pixel Spacing, that of the detector, or Pixel Aspect Ratio (PS3.3 sections 10.7.1.1,
+    C.8.11.3 and C.7.6.3.1.7): the first number is the distance between rows.
+    """
+    measures = _functional(values, _PIXEL_MEASURES, index) or values
+    for source, tag in ((measures, 0x00280030), (values, 0x00181164), (values, 0x00280034)):
+        numbers = source.numbers(tag)
+        if len(numbers) == 2 and min(numbers) > 0:  # noqa: PLR2004 - between rows, between columns
+            aspect = numbers[0] / numbers[1]
+            if abs(aspect - 1) < _SQUARE:
+                return 1.0
+            return aspect if 1 / _MOST_OBLONG <= aspect <= _MOST_OBLONG else 1.0
+    return 1.0
+
+
 def display_values(image: Image, frame: Frame, index: int, window: Window | None = None) -> Array:
     """Return what to show of a decoded frame: uint8 of shape (rows, columns) or (…, 3)."""
     if frame.photometric == "PALETTE COLOR":
         return _palette(image.values, frame.pixels)
     if frame.pixels.ndim == 3:  # noqa: PLR2004 - colour
         return _to_bytes(frame.pixels, frame.bits_stored)
+    inverse = image.size.photometric == "MONOCHROME1" or image.values.code(0x20500020) == "INVERSE"
     if frame.bits_stored == 1:
         shown = frame.pixels.astype(np.uint8) * 255
-    else:
-        shown = _grey(image, frame, index, window)
-    inverse = image.size.photometric == "MONOCHROME1" or image.values.code(0x20500020) == "INVERSE"
-    return 255 - shown if inverse else shown
+        return 255 - shown if inverse else shown
+    if frame.pixels.dtype.itemsize > 2:  # noqa: PLR2004 - a table of all values would be too long
+        shown = _grey(image, frame, index, window, frame.pixels)
+        return 255 - shown if inverse else shown
+    # What each value is shown as is worked out once, and not for millions of pixels.
+    width = frame.pixels.dtype.itemsize
+    every = np.arange(1 << 8 * width, dtype=f"u{width}").view(frame.pixels.dtype.newbyteorder("="))
+    table = _grey(image, frame, index, window, every)
+    return _looked_up(255 - table if inverse else table, frame.pixels)
 
 
-def _grey(image: Image, frame: Frame, index: int, window: Window | None) -> Array:
-    pixels = modality_values(image, frame.pixels, index)
+def _looked_up(table: Array, pixels: Array) -> Array:
+    """Apply a table of all values, a few rows at a time, so that what is used stays near the processor."""
+    native = np.ascontiguousarray(pixels, dtype=pixels.dtype.newbyteorder("="))
+    indices = native.view(f"u{pixels.dtype.itemsize}")
+    shown = np.empty(indices.shape, np.uint8)
+    lines = max(1, _AT_ONCE_PIXELS // max(1, indices.shape[1]))
+    places = np.empty((lines, indices.shape[1]), np.intp)
+    for top in range(0, len(indices), lines):
+        rows = indices[top : top + lines]
+        places[: len(rows)] = rows
+        # Every index is within the table; "wrap" only saves the look whether it is.
+        np.take(table, places[: len(rows)], out=shown[top : top + lines], mode="wrap")
+    return shown
+
+
+def _grey(image: Image, frame: Frame, index: int, window: Window | None, stored: Array) -> Array:
+    """Return what stored values are shown as; `frame` gives the window when nobody else does."""
     chosen = window or _stated_window(image, index)
     if chosen is None:
-        table = image.values.first(0x00283010)
-        if table is not None:
-            looked_up = _look_up(table, pixels)
-            if looked_up is not None:
-                return looked_up
-        chosen = _spread_window(image, frame, pixels)
-    return apply_window(pixels, chosen)
+        voi = image.values.first(0x00283010)
+        looked_up = _look_up(voi, modality_values(image, stored, index)) if voi is not None else None
+        if looked_up is not None:
+            return looked_up
+        chosen = _spread_window(image, frame, index)
+    return apply_window(modality_values(image, stored, index), chosen)
 
 
 def modality_values(image: Image, pixels: Array, index: int) -> Array:
@@ -173,14 +286,18 @@ def _stated_window(image: Image, index: int) -> Window | None:
     return Window(centers[0], widths[0]) if widths[0] >= 1 else None
 
 
-def _spread_window(image: Image, frame: Frame, pixels: Array) -> Window:
+def _spread_window(image: Image, frame: Frame, index: int) -> Window:
     """Choose a window from the values: all of them for bytes, else without the extremes."""
+    # Of large pictures every third pixel of every third row is plenty.
+    step = 3 if frame.pixels.size > _SAMPLED_BEYOND else 1
+    stored = frame.pixels[::step, ::step]
+    pixels = modality_values(image, stored, index)
     if frame.bits_stored <= 8 and not image.floating:  # noqa: PLR2004 - bytes
         low, high = float(pixels.min()), float(pixels.max())
         if not image.signed and 0 <= low <= high <= 255:  # noqa: PLR2004 - bytes
             low, high = 0.0, 255.0
     else:
-        shown = pixels[np.isfinite(pixels) & (frame.pixels != _padding(image))]
+        shown = pixels[np.isfinite(pixels) & (stored != _padding(image))]
         low, high = (
             (float(share) for share in np.percentile(shown, _SPREAD_PERCENT)) if shown.size else (0.0, 1.0)
         )

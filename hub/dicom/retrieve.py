@@ -1,24 +1,23 @@
-"""Bodies of WADO-RS answers: parts, frames, metadata, pictures. Knows no routes."""
+"""What WADO-RS answers are made of: files, frames, metadata, bulk data. Knows no routes."""
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import chain
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import structlog
 
 from hub.catalogue.models import Instance
 from hub.context import Context
-from hub.dicom.frames import Image, frame_bytes, read_image
+from hub.dicom.answers import Part, Value
+from hub.dicom.frames import Image, frame_bytes, native_frame_size, read_image
 from hub.dicom.json_model import bulk_data, json_model
 from hub.dicom.negotiate import EXPLICIT_LITTLE
-from hub.dicom.pixels import decode_image
 from hub.dicom.render import BadViewport, BadWindow
-from hub.dicom.stored import checked_chunks, open_object
+from hub.dicom.stored import checked_chunks, open_object, series_chunks
+from hub.dicom.transcode import MADE_HERE, transcodable, transcode_file, transcode_frame
 from hub.dicom.values import PIXEL_TAGS, open_stored
 from hub.errors import Rejected, Retriable, Unsupported
 
@@ -27,6 +26,7 @@ log = structlog.get_logger()
 DECODING_AT_ONCE = 4
 """Frames that are decoded or drawn at the same time in one process; each may need hundreds of MB."""
 WAIT_SECONDS = 30.0
+CHUNK_BYTES = 1 << 20
 
 _decoding = threading.BoundedSemaphore(DECODING_AT_ONCE)
 
@@ -37,15 +37,6 @@ class CannotDecode(Unsupported):
 
 class DecodingBusy(Retriable):
     """Too many pictures are being decoded just now; ask again in a moment."""
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One part of a multipart answer; `body` is made when its turn comes."""
-
-    media_type: str
-    location: str
-    body: Iterable[bytes]
 
 
 @contextmanager
@@ -101,32 +92,50 @@ def open_image(context: Context, instance: Instance) -> Iterator[Image]:
         yield read_image(values, syntax)
 
 
-def multipart(parts: Iterable[Part], boundary: str) -> Iterator[bytes]:
-    """Yield a multipart/related body (RFC 2387), one piece of one part in memory at a time."""
-    for part in parts:
-        head = f"--{boundary}\r\nContent-Type: {part.media_type}\r\nContent-Location: {part.location}\r\n\r\n"
-        # The part's first bytes are asked for before its head is sent: what is refused must
-        # end the answer, not look like an empty part.
-        body = primed(part.body)
-        yield head.encode("ascii")
-        yield from body
-        yield b"\r\n"
-    yield f"--{boundary}--\r\n".encode("ascii")
+Chosen = tuple[Instance, str, str]
+"""An instance, its address, and the transfer syntax in which it goes out."""
 
 
-def primed(body: Iterable[bytes]) -> Iterator[bytes]:
-    """Ask for the first piece at once, so that an error comes before the answer begins."""
-    rest = iter(body)
-    for first in rest:
-        return chain((first,), rest)
-    return iter(())
+def part_heads(chosen: Iterable[Chosen]) -> list[Part]:
+    """Return the parts of an answer without their content, for its length."""
+    return [
+        Part(_dicom(syntax), url, (), instance.size if syntax == instance.transfer_syntax else None)
+        for instance, url, syntax in chosen
+    ]
 
 
-def file_parts(context: Context, found: Iterable[tuple[Instance, str]]) -> Iterator[Part]:
-    """Yield whole stored files with their addresses, each checked before it is sent."""
-    for instance, url in found:
-        media_type = f"application/dicom; transfer-syntax={instance.transfer_syntax}"
-        yield Part(media_type, url, checked_chunks(context, instance))
+def file_parts(context: Context, chosen: Sequence[Chosen]) -> Iterator[Part]:
+    """Yield whole files: stored ones, each checked before it is sent, and copies in another syntax.
+
+    A part must be taken before the next one is asked for.
+    """
+    if all(syntax == instance.transfer_syntax for instance, _, syntax in chosen):
+        contents = series_chunks(context, [instance for instance, _, _ in chosen])
+        for head, (_, body) in zip(part_heads(chosen), contents, strict=True):
+            yield replace(head, body=body)
+        return
+    for (instance, _, syntax), head in zip(chosen, part_heads(chosen), strict=True):
+        stored = syntax == instance.transfer_syntax
+        body = checked_chunks(context, instance) if stored else _transcoded(context, instance, syntax)
+        yield replace(head, body=body)
+
+
+def _transcoded(context: Context, instance: Instance, syntax: str) -> Iterator[bytes]:
+    with open_object(context, instance) as data, decoding(instance):
+        pieces = transcode_file(data, syntax)
+    yield from pieces
+
+
+def _dicom(syntax: str) -> str:
+    return f"application/dicom; transfer-syntax={syntax}"
+
+
+def can_transcode(context: Context, instance: Instance, syntax: str) -> bool:
+    """Tell whether an object can be brought into another transfer syntax without loss."""
+    if syntax not in MADE_HERE:
+        return False
+    with open_object(context, instance) as data, blaming(instance):
+        return transcodable(data, syntax)
 
 
 def metadata(
@@ -161,60 +170,72 @@ def _json(elements: dict[str, Any]) -> bytes:
     return text.encode()
 
 
-def frames(context: Context, instance: Instance, numbers: Iterable[int], *, stored: bool) -> Iterator[bytes]:
-    """Yield frames as they are stored, or decoded to little-endian values; numbers start at 1."""
+def frames(context: Context, instance: Instance, numbers: Iterable[int], syntax: str) -> Iterator[bytes]:
+    """Yield frames in a transfer syntax; numbers start at 1."""
     with open_image(context, instance) as image:
-        for number in numbers:
-            if stored or not image.encapsulated:
-                yield frame_bytes(image, number - 1)
-            else:
-                with decoding(instance):
-                    octets = decoded_octets(image, number - 1)
-                yield octets
+        yield from frames_of(image, instance, numbers, syntax)
 
 
-def decoded_octets(image: Image, index: int) -> bytes:
-    """Return a compressed frame as native pixel data would hold it (PS3.5 section 8.1.1).
+def frames_of(image: Image, instance: Instance, numbers: Iterable[int], syntax: str) -> Iterator[bytes]:
+    """Yield frames of an image that is open."""
+    for number in numbers:
+        if syntax == frame_syntax(image):
+            yield frame_bytes(image, number - 1)
+        else:
+            with decoding(instance):
+                octets = transcode_frame(image, number - 1, syntax)
+            yield octets
 
-    Width and sign are those of Bits Allocated and Pixel Representation; 1-bit pixels are
-    packed; colours are RGB, sample after sample.
+
+def frame_syntax(image: Image) -> str:
+    """Return the transfer syntax of single frames as they are stored."""
+    return image.transfer_syntax if image.encapsulated else EXPLICIT_LITTLE
+
+
+def bulk_value(context: Context, instance: Instance, path: str) -> Value:
+    """Return a binary value that metadata gave by address; native pixels in little-endian order.
+
+    Raises
+    ------
+    NoBulkData
+        There is none under that path.
     """
-    pixels = decode_image(image, index).pixels
-    if image.size.bits == 1:
-        return np.packbits(pixels.reshape(-1), bitorder="little").tobytes()
-    kind = "f" if image.floating else "i" if image.signed else "u"
-    return pixels.astype(f"<{kind}{image.size.bits // 8}", copy=False).tobytes()
+    with _bulk(context, instance, path) as (size, _):
+        pass
+
+    def chunks(start: int, count: int) -> Iterator[bytes]:
+        with _bulk(context, instance, path) as (_, read):
+            for at in range(start, start + count, CHUNK_BYTES):
+                yield read(at, min(CHUNK_BYTES, start + count - at))
+
+    return Value(size, chunks)
 
 
-def bulk_values(context: Context, instance: Instance, path: str) -> Iterator[bytes]:
-    """Yield a binary value that metadata gave by address.
-
-    Uncompressed pixels come frame by frame in little-endian order; compressed ones have no
-    single value and are asked for as frames.
-    """
+@contextmanager
+def _bulk(
+    context: Context, instance: Instance, path: str
+) -> Iterator[tuple[int, Callable[[int, int], bytes]]]:
+    """Give the size of a value, and what reads some bytes of it from an offset."""
     if is_pixel_path(path):
         with open_image(context, instance) as image:
             # 1-bit frames follow one another within a byte, so they are taken together.
             if image.size.bits > 1:
-                for index in range(image.size.frames):
-                    yield frame_bytes(image, index)
+                yield _native_pixels(image)
                 return
     with open_object(context, instance) as data, blaming(instance):
-        yield bulk_data(data, path)
+        content = bulk_data(data, path)
+    yield len(content), lambda start, count: content[start : start + count]
+
+
+def _native_pixels(image: Image) -> tuple[int, Callable[[int, int], bytes]]:
+    source, element = image.values.source, image.element
+    if image.values.encoding.little:
+        size = min(native_frame_size(image) * image.size.frames, source.size - element.offset)
+        return size, lambda start, count: source.read(element.offset + start, count)
+    content = b"".join(frame_bytes(image, index) for index in range(image.size.frames))
+    return len(content), lambda start, count: content[start : start + count]
 
 
 def is_pixel_path(path: str) -> bool:
     """Tell whether a bulk data path is the object's own pixel data."""
     return path.upper() in {f"{tag:08X}" for tag in PIXEL_TAGS}
-
-
-def stored_form(context: Context, instance: Instance) -> tuple[str, int]:
-    """Return the transfer syntax of single frames as they are stored, and how many there are.
-
-    Raises
-    ------
-    NoPixels
-        It is no image.
-    """
-    with open_image(context, instance) as image:
-        return (image.transfer_syntax if image.encapsulated else EXPLICIT_LITTLE), image.size.frames

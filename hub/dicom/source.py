@@ -10,6 +10,7 @@ Readable = bytes | bytearray | memoryview | Path | BinaryIO
 """Bytes in memory, a file's path, or a seekable binary file such as a store's object."""
 
 _WINDOW = 64 * 1024
+_WINDOW_AFTER_JUMP = 4 * 1024
 
 
 class Source:
@@ -19,6 +20,8 @@ class Source:
         self._file: BinaryIO | None = None
         self._window = memoryview(b"")
         self._start = 0
+        self.heads = 0
+        """How many heads of elements were read; see `hub.dicom.elements.MAX_HEADS`."""
         if isinstance(data, memoryview):
             self._window = data
             self.size = len(data)
@@ -34,9 +37,26 @@ class Source:
             if self._file is None:
                 return b""
             self._file.seek(offset)
-            self._start, begin = offset, 0
-            self._window = memoryview(self._file.read(max(length, _WINDOW)))
+            if length >= _WINDOW:
+                return self._file.read(length)
+            begin = self._load(offset, length)
         return bytes(self._window[begin : begin + length])
+
+    def around(self, offset: int) -> tuple[memoryview, int]:
+        """Return bytes and where `offset` is in them; at least 12 follow unless the object ends."""
+        at = offset - self._start
+        if self._file is not None and (at < 0 or at + 12 > len(self._window)):
+            at = self._load(offset, 12)
+        return self._window, at
+
+    def _load(self, offset: int, length: int) -> int:
+        """Move the window to `offset`; a small one after a jump, because the next may be as far."""
+        assert self._file is not None
+        follows = 0 <= offset - self._start <= len(self._window) + _WINDOW
+        self._file.seek(offset)
+        self._window = memoryview(self._file.read(_WINDOW if follows else max(length, _WINDOW_AFTER_JUMP)))
+        self._start = offset
+        return 0
 
 
 @contextmanager

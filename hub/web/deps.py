@@ -15,7 +15,12 @@ def get_context(request: Request) -> Context:
     return context
 
 
-ContextDep = Annotated[Context, Depends(get_context)]
+async def _context(request: Request) -> Context:
+    """Return the context; no plain function, because FastAPI sends those to another thread."""
+    return get_context(request)
+
+
+ContextDep = Annotated[Context, Depends(_context)]
 
 
 def open_session(context: ContextDep) -> Iterator[Session]:
