@@ -15,6 +15,8 @@ from hub.sites.models import Device, Site
 
 OPEN = ("waiting", "sending")
 """States of a task that is still on its way."""
+SOME = 500
+"""Values in one IN list."""
 
 
 @dataclass(frozen=True)
@@ -232,6 +234,29 @@ class CommitmentRepository(Repository):
             .with_for_update()
             .execution_options(populate_existing=True)
         ).one_or_none()
+
+    def held(self, site_id: str, sop_uids: Sequence[str]) -> list[tuple[Instance, str]]:
+        """Return a site's objects with these SOP Instance UIDs, each with its study's row id."""
+        found: list[tuple[Instance, str]] = []
+        for start in range(0, len(sop_uids), SOME):
+            statement = (
+                select(Instance, Study.id)
+                .join(Series, Series.id == Instance.series_id)
+                .join(Study, Study.id == Series.study_id)
+                .where(Study.site_id == site_id, Instance.sop_uid.in_(sop_uids[start : start + SOME]))
+            )
+            found += [(instance, study_id) for instance, study_id in self.session.execute(statement)]
+        return found
+
+    def sop_uids(self, study_id: str) -> frozenset[str]:
+        """Return the SOP Instance UIDs of a study."""
+        return frozenset(
+            self.session.scalars(
+                select(Instance.sop_uid)
+                .join(Series, Series.id == Instance.series_id)
+                .where(Series.study_id == study_id)
+            )
+        )
 
     def waiting_of(self, device_id: str, now: datetime | None = None) -> Sequence[CommitmentRequest]:
         """Return the unanswered requests of a device, oldest first; with `now` those due by then."""

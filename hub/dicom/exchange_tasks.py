@@ -1,8 +1,11 @@
 """Jobs of forwarding and commitment."""
 
+from datetime import timedelta
+
 from hub.context import Context
-from hub.dicom import forward, nodes
-from hub.dicom.exchange_repository import NodeRepository
+from hub.dicom import commitment, forward, nodes
+from hub.dicom.commitment_report import report_to_device
+from hub.dicom.exchange_repository import CommitmentRepository, NodeRepository
 from hub.dicom.forward_send import look_after_node
 from hub.jobs.registry import job, scheduled
 
@@ -32,3 +35,18 @@ def forward_overdue(context: Context) -> None:
     with context.db.transaction() as session:
         for node_id in NodeRepository(session).due(now):
             nodes.wake(session, node_id)
+
+
+@job("dicom.report_commitment", queue=QUEUE)
+def report_commitment(context: Context, *, device_id: str) -> None:
+    """Tell one device which of its objects are kept."""
+    report_to_device(context, device_id)
+
+
+@scheduled("dicom.commitment_overdue", every_seconds=60)
+def commitment_overdue(context: Context) -> None:
+    """Wake reports that a lost timer has left behind."""
+    overdue = context.clock() - timedelta(seconds=30)
+    with context.db.transaction() as session:
+        for device_id in CommitmentRepository(session).due_devices(overdue):
+            commitment.wake(session, device_id)

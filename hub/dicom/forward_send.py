@@ -1,8 +1,9 @@
 """Sending the objects of one task over associations, byte for byte as they came."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 import structlog
 
@@ -11,9 +12,12 @@ from hub.context import Context
 from hub.dicom import forward, nodes
 from hub.dicom.exchange_repository import NodeRepository
 from hub.dicom.forward import Outcome, Step
-from hub.dicom.stored import ObjectDamaged, checked_chunks
+from hub.dicom.listening import TlsMisconfigured
+from hub.dicom.sending import batches, dataset_pieces, proposal
+from hub.dicom.stored import ObjectDamaged, open_object
 from hub.dicom.wire import status as statuses
 from hub.dicom.wire.association import Association
+from hub.dicom.wire.association import Context as PresentationContext
 from hub.dicom.wire.errors import (
     AssociationEnded,
     MessageTooLarge,
@@ -23,7 +27,7 @@ from hub.dicom.wire.errors import (
 )
 from hub.dicom.wire.requestor import connect
 from hub.dicom.wire.service import WIRE_SYNTAXES
-from hub.errors import DatabaseUnavailable
+from hub.errors import DatabaseUnavailable, Malformed, Unsupported
 from storage.errors import StorageError
 
 log = structlog.get_logger()
@@ -32,15 +36,11 @@ SLICE_SECONDS = 60.0
 """After this a run hands over between two tasks, so that other nodes get their turn."""
 PATIENCE_SECONDS = 60.0
 """A node that is silent for so long is given up for this time."""
-MOST_PAIRS = 60
-"""Most (SOP class, transfer syntax) pairs on one association; with the fallback of each class
-they stay under the 128 presentation contexts of PS3.8 section 9.3.2.2."""
 NOTE_OBJECTS = 20
 NOTE_SECONDS = 2.0
 """What a node has taken is written down after so many objects or seconds."""
 BEAT_SECONDS = 10.0
 """How often a run gives a sign of life while one object is under way."""
-PIECE_BYTES = 256 * 1024
 
 
 class _Stopped(Exception):
@@ -93,10 +93,8 @@ def _tried(context: Context, step: Step) -> Outcome:
 
 def send(context: Context, step: Step) -> Outcome:
     """Send what is left of a task, over as many associations as its kinds of objects need."""
-    left = list(step.objects)
     later = never = ""
-    while left:
-        batch, left = _batch(left)
+    for batch in batches(step.objects):
         sending = _Sending(context, step)
         outcome = sending.run(batch)
         if outcome is not None:
@@ -105,30 +103,6 @@ def send(context: Context, step: Step) -> Outcome:
     if later:
         return Outcome("again", later)
     return Outcome("failed", never) if never else Outcome("done")
-
-
-def _batch(objects: Sequence[Instance]) -> tuple[list[Instance], list[Instance]]:
-    """Split off as many objects as one association can negotiate for."""
-    pairs: set[tuple[str, str]] = set()
-    now, rest = [], []
-    for one in objects:
-        pair = (one.sop_class, one.transfer_syntax)
-        if pair in pairs or len(pairs) < MOST_PAIRS:
-            pairs.add(pair)
-            now.append(one)
-        else:
-            rest.append(one)
-    return now, rest
-
-
-def proposal(objects: Sequence[Instance]) -> list[tuple[str, tuple[str, ...]]]:
-    """Return the presentation contexts for objects: each kind as it is stored, each class plain as well."""
-    stored = dict.fromkeys((one.sop_class, one.transfer_syntax) for one in objects)
-    plain = dict.fromkeys(one.sop_class for one in objects)
-    return [
-        *((sop_class, (syntax,)) for sop_class, syntax in stored),
-        *((sop_class, WIRE_SYNTAXES) for sop_class in plain),
-    ]
 
 
 @dataclass
@@ -153,7 +127,7 @@ class _Sending:
                 proposal(objects),
                 timeout_seconds=PATIENCE_SECONDS,
             )
-        except (PeerUnreachable, PeerRefused) as error:
+        except (PeerUnreachable, PeerRefused, TlsMisconfigured) as error:
             return Outcome("away", nodes.trouble_of(error))
         outcome: Outcome | None = Outcome("again", "broken")
         try:
@@ -185,21 +159,21 @@ class _Sending:
 
     def _send_one(self, association: Association, one: Instance) -> str:
         """Send one object; return a trouble that will meet the next one as well, else nothing."""
-        accepted = association.context_for(one.sop_class, one.transfer_syntax)
+        accepted = _accepted(association, one)
         if accepted is None:
-            known = association.context_for(one.sop_class) is not None
-            self.never = self.never or (
-                f"syntax_refused:{one.transfer_syntax}" if known else f"class_refused:{one.sop_class}"
-            )
+            self.never = self.never or f"class_refused:{one.sop_class}"
             return ""
         try:
-            pieces = self._pieces(one)
+            pieces = self._beating(_pieces(self.context, one, accepted.transfer_syntax))
             first = next(pieces, b"")
         except ObjectDamaged:
             self.never = self.never or f"damaged:{one.sop_uid}"
             return ""
+        except (Unsupported, Malformed):
+            self.never = self.never or f"syntax_refused:{one.transfer_syntax}"
+            return ""
         answer = association.store(
-            accepted, sop_class=one.sop_class, sop_instance=one.sop_uid, pieces=_with(first, pieces)
+            accepted, sop_class=one.sop_class, sop_instance=one.sop_uid, pieces=chain((first,), pieces)
         )
         trouble, kind = judge(answer)
         if not trouble:
@@ -212,15 +186,12 @@ class _Sending:
             self.never = self.never or trouble
         return ""
 
-    def _pieces(self, one: Instance) -> Iterator[bytes]:
-        """Yield the data set as it was received, without preamble and group 2."""
-        skip = one.dataset_offset
-        for chunk in checked_chunks(self.context, one):
-            for at in range(min(skip, len(chunk)), len(chunk), PIECE_BYTES):
-                if time.monotonic() - self.noted > BEAT_SECONDS:
-                    self._note()
-                yield chunk[at : at + PIECE_BYTES]
-            skip = max(0, skip - len(chunk))
+    def _beating(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield pieces, giving signs of life in between: one object may take minutes."""
+        for piece in pieces:
+            if time.monotonic() - self.noted > BEAT_SECONDS:
+                self._note()
+            yield piece
 
     def _note(self) -> None:
         """Write down what was taken and give a sign of life.
@@ -267,6 +238,27 @@ def judge(answer: int) -> tuple[str, str]:
     return f"status:{code}", "later"
 
 
-def _with(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from rest
+def _accepted(association: Association, one: Instance) -> PresentationContext | None:
+    """Return the context for an object: as it is stored, else plain."""
+    for syntax in (one.transfer_syntax, *WIRE_SYNTAXES):
+        accepted = association.context_for(one.sop_class, syntax)
+        if accepted is not None:
+            return accepted
+    return None
+
+
+def _pieces(context: Context, one: Instance, syntax: str) -> Iterable[bytes]:
+    """Return the data set of an object, as it came or in the one form that the node takes.
+
+    Raises
+    ------
+    Unsupported, Malformed
+        It cannot be brought into that form without loss.
+    """
+    if syntax == one.transfer_syntax:
+        return dataset_pieces(context, one)
+    from hub.dicom.transcode import transcode_file
+
+    with open_object(context, one) as stored:
+        _header, *pieces = transcode_file(stored, syntax)
+    return pieces

@@ -15,6 +15,7 @@ from hub.audit.tags import Tag
 from hub.config import Settings
 from hub.context import Context
 from hub.dicom.exchange_repository import ForwardRepository, NodeRepository
+from hub.dicom.listening import TlsMisconfigured, client_context
 from hub.dicom.models import DicomNode
 from hub.dicom.wire.errors import AssociationEnded, PeerRefused, PeerUnreachable, ProtocolError, TimedOut
 from hub.dicom.wire.requestor import Target, echo
@@ -171,14 +172,8 @@ def target_of(node: DicomNode, settings: Settings) -> Target:
         node.port,
         node.ae_title,
         node.calling_ae or settings.dicom_ae_title,
-        client_tls(settings) if node.tls else None,
+        client_context(settings) if node.tls else None,
     )
-
-
-def client_tls(settings: Settings) -> ssl.SSLContext:
-    """Return how the hub speaks TLS with nodes: their certificates must be good for their host names."""
-    del settings
-    return ssl.create_default_context()
 
 
 def echo_node(context: Context, node_id: str) -> EchoResult:
@@ -193,8 +188,7 @@ def echo_node(context: Context, node_id: str) -> EchoResult:
         node = NodeRepository(session).node(node_id)
         if node is None:
             raise NotFound("no such node")
-        target = target_of(node, context.settings)
-    result = echo_target(target)
+    result = _echo(node, context.settings)
     with context.db.transaction() as session:
         node = NodeRepository(session).lock(node_id)
         if node is not None:
@@ -204,11 +198,10 @@ def echo_node(context: Context, node_id: str) -> EchoResult:
     return result
 
 
-def echo_target(target: Target) -> EchoResult:
-    """Ask for a sign of life and put the outcome into a word."""
+def _echo(node: DicomNode, settings: Settings) -> EchoResult:
     started = time.monotonic()
     try:
-        status = echo(target, timeout_seconds=ECHO_SECONDS)
+        status = echo(target_of(node, settings), timeout_seconds=ECHO_SECONDS)
         outcome = ANSWERS if status == 0 else f"status:{status:04X}"
     except HubError as error:
         outcome = trouble_of(error)
@@ -244,6 +237,8 @@ def trouble_of(error: HubError) -> str:
     if isinstance(error, PeerUnreachable):
         cause = error.__cause__
         return next((word for kind, word in _CAUSES if isinstance(cause, kind)), "unreachable")
+    if isinstance(error, TlsMisconfigured):
+        return "tls_setup"
     if isinstance(error, TimedOut):
         return "silent"
     if isinstance(error, (AssociationEnded, ProtocolError)):
