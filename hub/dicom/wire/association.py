@@ -154,9 +154,9 @@ class Association:
         return bytes(content)
 
     @property
-    def in_data_set(self) -> bool:
-        """Whether a data set was announced and has not come to its end."""
-        return self._awaiting_data
+    def within_message(self) -> bool:
+        """Whether a message has begun to arrive and not come to its end."""
+        return self._awaiting_data or self.link.within_unit
 
     def look_for_cancel(self, message_id: int) -> bool:
         """Tell whether the peer has cancelled a request, without waiting for it.

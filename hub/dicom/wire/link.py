@@ -41,6 +41,8 @@ class Link:
         self._view = memoryview(self._buffer)
         self.received = 0
         """Bytes received so far."""
+        self.within_unit = False
+        """Whether a unit has begun to arrive and not come to its end."""
         with contextlib.suppress(OSError):  # a socket that is no TCP connection
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -70,6 +72,7 @@ class Link:
             No unit begins like this, or it is longer than allowed.
         """
         self._fill(pdu.HEADER_BYTES)
+        self.within_unit = True
         kind, _, length = _HEAD.unpack_from(self._buffer)
         if not pdu.ASSOCIATE_RQ <= kind <= pdu.ABORT:
             raise self._foreign()
@@ -80,6 +83,7 @@ class Link:
             self._buffer = bytearray(length)
             self._view = memoryview(self._buffer)
         self._fill(length)
+        self.within_unit = False
         if QUICK_ACK is not None:
             with contextlib.suppress(OSError):
                 self._socket.setsockopt(socket.IPPROTO_TCP, QUICK_ACK, 1)

@@ -327,11 +327,11 @@ class Listener:
             association.abort(2, 6)
         except TimedOut:
             # Idle without anything under way is how many consoles leave; it is no fault.
-            if association.in_data_set:
+            if association.within_message:
                 self._tell(association.peer, "timed_out")
             association.abort(2, 0)
         except Aborted:
-            if association.in_data_set:
+            if association.within_message:
                 self._tell(association.peer, "aborted_by_peer")
 
     def _announce(self, association: Association) -> None:
