@@ -69,11 +69,11 @@ class ConflictRepository(Repository):
             statement = statement.where(Quarantined.site_id.in_(sites))
         return self.session.scalars(statement).all()
 
-    def holder(self, item: Quarantined) -> Instance | None:
-        """Return the filed object that has the UID of a quarantined one."""
-        return self.session.scalars(
-            select(Instance)
-            .join(Series, Series.id == Instance.series_id)
+    def holder(self, item: Quarantined) -> tuple[Series, Instance] | None:
+        """Return the filed object that has the UID of a quarantined one, with its series."""
+        row = self.session.execute(
+            select(Series, Instance)
+            .join(Instance, Instance.series_id == Series.id)
             .join(Study, Study.id == Series.study_id)
             .where(
                 Study.site_id == item.site_id,
@@ -82,6 +82,7 @@ class ConflictRepository(Repository):
             )
             .limit(1)
         ).first()
+        return (row[0], row[1]) if row else None
 
 
 def _open_objects_of_another() -> ColumnElement[bool]:

@@ -1,26 +1,30 @@
 """The desk: what could not be filed or matched, and what a person decides about it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from sqlalchemy.orm import Session
 
 from hub.audit.service import ActorRef
 from hub.catalogue import service as catalogue
+from hub.catalogue.conflicts import CONFLICTS
 from hub.catalogue.models import Quarantined, Study
+from hub.catalogue.places import Place, open_place
 from hub.catalogue.repository import CatalogueRepository
 from hub.context import Context
-from hub.dicom.header import read_header
+from hub.dicom.header import InstanceHeader, read_header
 from hub.dicom.ingest import release_quarantined
 from hub.dicom.part10 import split
-from hub.errors import HubError, NotFound, Rejected
+from hub.dicom.source import Readable
+from hub.errors import Conflict, HubError, NotFound, Rejected, StoreUnavailable
 from hub.kit.people import comparable_name, mask_name, mask_number
 from hub.patients.models import Patient
 from hub.patients.repository import PatientRepository
 from hub.sites import service as sites
 from hub.sites.models import Site
 from hub.sites.repository import SiteRepository
-from hub.sites.service import DeviceTaken
+from hub.sites.service import DeviceKnown, DeviceTaken, usable_title
 from hub.worklist.matching import WAITING
 from hub.worklist.models import Exam, Order
 from hub.worklist.repository import WorklistRepository
@@ -29,6 +33,13 @@ from storage.errors import StorageError
 
 FILED, SET_ASIDE = "filed", "set_aside"
 """How an item leaves the desk."""
+
+NO_TITLE = "NO-TITLE"
+"""Under this a device is registered that sends no title: it is known by its address."""
+
+
+class DecidedBySite(Conflict):
+    """The site decides that: only there the patients are known."""
 
 
 class ReasonMissing(Rejected):
@@ -61,13 +72,9 @@ def glimpse(context: Context, item: Quarantined) -> Glimpse:
     if item.kind != "dicom" or len(item.files) != 1:
         return Glimpse()
     try:
-        file = context.store.get(item.files[0]["key"])
-        meta, offset = split(file)
-        header = read_header(bytes(memoryview(file)[offset:]), meta.transfer_syntax, sop_class=meta.sop_class)
+        header = header_of(context, item)
     except HubError as error:
         return Glimpse(problem=error.code)
-    except StorageError:
-        return Glimpse(problem="StoreUnavailable")
     return Glimpse(
         patient_name=mask_name(header.patient.name.display),
         local_id=mask_number(header.patient.local_id),
@@ -81,6 +88,46 @@ def glimpse(context: Context, item: Quarantined) -> Glimpse:
         equipment=" ".join(part for part in (header.manufacturer.text, header.model.text) if part),
         charset=header.patient.name.used,
     )
+
+
+@contextmanager
+def open_item(context: Context, item: Quarantined) -> Iterator[Readable]:
+    """Open the one file of a quarantined object.
+
+    Raises
+    ------
+    NotFound
+        It is no DICOM object.
+    StoreUnavailable
+        Its bytes cannot be had just now.
+    """
+    if item.kind != "dicom" or len(item.files) != 1:
+        raise NotFound
+    kept = item.files[0]
+    try:
+        with open_place(context.store, Place(kept["key"], 0, kept["size"], kept["sha256"])) as file:
+            yield file
+    except StorageError as error:
+        raise StoreUnavailable from error
+
+
+def header_of(context: Context, item: Quarantined, charset: str | None = None) -> InstanceHeader:
+    """Read the header of a quarantined object.
+
+    Raises
+    ------
+    HubError
+        It cannot be read.
+    """
+    with open_item(context, item) as file:
+        meta, start = split(file)
+        return read_header(file, meta.transfer_syntax, charset, sop_class=meta.sop_class, start=start)
+
+
+def charset_of(session: Session, item: Quarantined, site_id: str | None) -> str | None:
+    """Return the character set that the sender of an item is known to use, if it is of that site."""
+    device = sites.recognise(session, item.calling_ae, item.address)
+    return device.charset if isinstance(device, DeviceKnown) and device.site_id == site_id else None
 
 
 @dataclass
@@ -117,7 +164,10 @@ def file_under(
                 item = catalogue.resolve_quarantined(
                     session, item_id, resolution=FILED, reason=site_code, now=context.clock(), actor=actor
                 )
-                release_quarantined(context, session, item, site_id, site_code, actor)
+                if item.reason in CONFLICTS:
+                    raise DecidedBySite
+                charset = charset_of(session, item, site_id)
+                release_quarantined(context, session, item, site_id, site_code, actor, charset)
         except HubError as error:
             result.refused.append((item_id, error.code))
         else:
@@ -129,13 +179,14 @@ def register_sender(
     context: Context, session: Session, item: Quarantined, site: Site, actor: ActorRef
 ) -> None:
     """Register the device that an item came from, so that its next objects are filed by themselves."""
+    title = usable_title(item.calling_ae) or NO_TITLE
     try:
         with session.begin_nested():
             sites.add_device(
-                session, site, item.calling_ae, address=item.address or None, now=context.clock(), actor=actor
+                session, site, title, address=item.address or None, now=context.clock(), actor=actor
             )
     except DeviceTaken:
-        known = SiteRepository(session).devices_on_wire(item.calling_ae, item.address)
+        known = SiteRepository(session).devices_on_wire(title, item.address)
         if not any(device.site_id == site.id and device.address == item.address for device in known):
             raise
 
@@ -144,9 +195,11 @@ def set_aside(context: Context, session: Session, item_id: str, reason: str, act
     """Close an item without filing it; its bytes are kept."""
     if not reason.strip():
         raise ReasonMissing
-    catalogue.resolve_quarantined(
+    item = catalogue.resolve_quarantined(
         session, item_id, resolution=SET_ASIDE, reason=reason.strip(), now=context.clock(), actor=actor
     )
+    if item.reason in CONFLICTS:
+        raise DecidedBySite
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The desk's pages: quarantined objects and refused devices for IT, mismatches for the site's technician."""
 
+from collections.abc import Callable
 from datetime import date
 from typing import Annotated, Any
 
@@ -11,6 +12,9 @@ from hub.auth.actor import Actor
 from hub.auth.deps import guard
 from hub.auth.repository import AuthRepository
 from hub.auth.roles import Permission
+from hub.catalogue.conflict_repository import ConflictRepository, Contested
+from hub.catalogue.conflicts import CONFLICTS
+from hub.catalogue.models import Quarantined
 from hub.catalogue.repository import CatalogueRepository
 from hub.context import Context
 from hub.errors import Forbidden, HubError, NotFound
@@ -19,7 +23,9 @@ from hub.web import i18n
 from hub.web.deps import ContextDep, ReadingDep, SessionDep
 from hub.web.errors import explain, message_of
 from hub.web.templating import language_of, render, translator_of
-from hub.worklist import desk, matching
+from hub.worklist import desk, matching, name_pages, refusals
+from hub.worklist.conflicts import MAY_SEE
+from hub.worklist.names import MAY_CORRECT
 from hub.worklist.repository import ExamRow, Filter, WorklistRepository
 from hub.worklist.service import viewed, visible
 from hub.worklist.states import State
@@ -29,11 +35,12 @@ router = APIRouter(include_in_schema=False)
 QUARANTINE = Permission.DESK_QUARANTINE
 MATCH = Permission.DESK_MATCH
 TABS = (
-    ("unmatched", MATCH),
-    ("names", MATCH),
-    ("quarantine", QUARANTINE),
-    ("refused", QUARANTINE),
-    ("resolved", QUARANTINE),
+    ("unmatched", (MATCH,)),
+    ("quarantine", (QUARANTINE,)),
+    ("conflicts", MAY_SEE),
+    ("names", MAY_CORRECT),
+    ("refused", (QUARANTINE,)),
+    ("resolved", (QUARANTINE,)),
 )
 DATE_LENGTH = 8
 
@@ -43,17 +50,20 @@ TechnicianActor = Annotated[Actor, guard(MATCH)]
 
 
 @router.get("/desk")
-def desk_page(request: Request, session: ReadingDep, actor: DeskActor, show: str = "") -> Response:
-    """Show one list of the desk; which ones there are depends on the post."""
-    allowed = [name for name, permission in TABS if actor.may(permission)]
+def desk_page(
+    request: Request, session: ReadingDep, actor: DeskActor, show: str = "", q: str = ""
+) -> Response:
+    """Show one list of the desk; which ones there are depends on the post. `q` searches among the names."""
+    allowed = [name for name, permissions in TABS if any(map(actor.may, permissions))]
     chosen = show or allowed[0]
     if chosen not in allowed:
         raise Forbidden
     lists: dict[str, Any] = {
         "unmatched": _unmatched,
-        "names": _unsure_names,
+        "conflicts": _conflicts,
+        "names": lambda session, actor: name_pages.listed(session, actor, q),
         "quarantine": _quarantined,
-        "refused": lambda session, _: SiteRepository(session).refusals(),
+        "refused": lambda session, _: refusals.listed(session),
         "resolved": _resolved,
     }
     t = translator_of(request)
@@ -63,6 +73,8 @@ def desk_page(request: Request, session: ReadingDep, actor: DeskActor, show: str
         "rows": lists[chosen](session, actor),
         "sites": {site.id: site.name for site in SiteRepository(session).sites()},
         "reason_text": _reasons(request),
+        "advice": _advice(request),
+        "q": q,
     }
     return render(request, "desk/page.html", page)
 
@@ -163,12 +175,17 @@ def _unmatched(session: Session, actor: Actor) -> list[ExamRow]:
     return [row for row in rows if actor.may(MATCH, row.exam.site_id)]
 
 
-def _unsure_names(session: Session, actor: Actor) -> Any:
-    return CatalogueRepository(session).unsure_names(actor.sites_for(MATCH))
+def _conflicts(session: Session, actor: Actor) -> list[tuple[Contested | None, Quarantined | None]]:
+    """Return studies with two patients, then objects whose UID is taken, which only technicians decide."""
+    repository = ConflictRepository(session)
+    contested = repository.contested(actor.sites_for(*MAY_SEE))
+    clashes = repository.clashes(actor.sites_for(MATCH))
+    return [(study, None) for study in contested] + [(None, item) for item in clashes]
 
 
 def _quarantined(session: Session, actor: Actor) -> Any:
-    return CatalogueRepository(session).quarantine_desk(actor.sites_for(QUARANTINE))
+    items = CatalogueRepository(session).quarantine_desk(actor.sites_for(QUARANTINE))
+    return [item for item in items if item.reason not in CONFLICTS]
 
 
 def _resolved(session: Session, actor: Actor) -> Any:
@@ -186,6 +203,17 @@ def _reasons(request: Request) -> Any:
         return (
             str(i18n.translator(lang)(key)) if key in i18n.catalogue(lang) else message_of(lang, code, code)
         )
+
+    return words
+
+
+def _advice(request: Request) -> Callable[[str], str]:
+    """Return what turns a reason's code into what to do; empty for one that needs nothing."""
+    lang = language_of(request)
+
+    def words(code: str) -> str:
+        key = f"desk.advice.{code}"
+        return str(i18n.translator(lang)(key)) if key in i18n.catalogue(lang) else ""
 
     return words
 
@@ -209,6 +237,7 @@ def _item(
         "sites": [(site.id, site.name) for site in repository.sites()],
         "site_names": {site.id: site.name for site in repository.sites()},
         "reason_text": _reasons(request),
+        "decided_by_site": item.reason in CONFLICTS,
         "error": error,
     }
     return render(request, "desk/item.html", page, status)

@@ -105,6 +105,19 @@ TABLE: dict[str, str] = {
     "POST /desk/quarantine/{item_id}/aside": "A",
     "GET /desk/exams/{exam_id}": "T",
     "POST /desk/exams/{exam_id}/resolve": "T",
+    "GET /desk/names/{study_id}": "TA",
+    "POST /desk/names/{study_id}": "TA",
+    "POST /desk/names/{study_id}/undo": "TA",
+    "GET /desk/devices/{device_id}/names": "A",
+    "POST /desk/devices/{device_id}/names": "A",
+    "GET /desk/conflicts/{study_id}": "TA",
+    "POST /desk/conflicts/{study_id}/propose": "T",
+    "POST /desk/conflicts/{study_id}/confirm": "TA",
+    "POST /desk/conflicts/{study_id}/dismiss": "TA",
+    "POST /desk/conflicts/{study_id}/discard": "T",
+    "GET /desk/items/{item_id}/picture": "T",
+    "GET /desk/clashes/{item_id}": "T",
+    "POST /desk/clashes/{item_id}": "T",
     # administration
     "GET /admin/sites": "A",
     "POST /admin/sites": "A",
@@ -149,12 +162,15 @@ INSTANCE = SERIES + "/instances/{sop_uid}"
 DICOMWEB = (
     "/studies",
     "/series",
+    "/instances",
     STUDY,
+    STUDY + "/archive",
     STUDY + "/series",
     STUDY + "/instances",
     STUDY + "/metadata",
     STUDY + "/thumbnail",
     SERIES,
+    SERIES + "/archive",
     SERIES + "/instances",
     SERIES + "/metadata",
     SERIES + "/thumbnail",
@@ -169,6 +185,11 @@ DICOMWEB = (
 )
 TABLE |= {
     f"GET {root}{path}": IMAGES for root in ("/dicom-web", "/dicom-web/sites/{site_id}") for path in DICOMWEB
+}
+TABLE |= {
+    f"POST {root}{path}": "TDS"
+    for root in ("/dicom-web", "/dicom-web/sites/{site_id}")
+    for path in ("/studies", STUDY)
 }
 
 ENDLESS = "/events"
