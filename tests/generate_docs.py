@@ -406,6 +406,36 @@ def query_keys_block() -> str:
     return table(("attribute", "tag", "level"), rows)
 
 
+def worklist_keys_block() -> str:
+    """What a worklist query can ask for; attributes without a value are returned empty."""
+    from hub.worklist import mwl_keys
+
+    rows = [
+        (
+            key.keyword,
+            f"({key.tag >> 16:04X},{key.tag & 0xFFFF:04X})",
+            "yes" if key.matched else "",
+            "always" if key.always else "when asked for",
+            "always empty" if key.value in (mwl_keys._empty, mwl_keys._none) else "",
+        )
+        for key in (*mwl_keys.STEP_KEYS, *mwl_keys.KEYS)
+    ]
+    return table(("attribute", "tag", "matched", "returned", ""), rows)
+
+
+def step_statuses_block() -> str:
+    """The answers to N-CREATE and N-SET of procedure steps."""
+    from hub.dicom.peers import NotRegistered
+    from hub.worklist import mpps, steps
+
+    errors = (steps.AttributeInvalid, steps.DuplicateStep, steps.NoSuchStep, steps.AttributeMissing)
+    errors += (steps.AttributeEmpty, mpps.StepUnreadable, NotRegistered)
+    rows = [(f"{error.dimse_status:04X}", (error.__doc__ or "").strip()) for error in errors]
+    final = f"{(steps.StepFinal.__doc__ or '').strip()} Error ID {mpps.NO_LONGER_UPDATED:04X}."
+    rows += [("0000", "The report is kept."), (f"{steps.StepFinal.dimse_status:04X}", final)]
+    return table(("status", "when"), sorted(rows))
+
+
 def dicomweb_block() -> str:
     """The resources under /dicom-web."""
     from hub.dicom import qido, wado
@@ -441,6 +471,8 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "docs/conformance.md": {
         "storage_classes": storage_classes_block,
         "transfer_syntaxes": transfer_syntaxes_block,
+        "worklist_keys": worklist_keys_block,
+        "step_statuses": step_statuses_block,
         "statuses": statuses_block,
         "query_keys": query_keys_block,
         "dicomweb": dicomweb_block,

@@ -19,6 +19,7 @@ from hub.auth.actor import SYSTEM
 from hub.db.repository import insert_or_get
 from hub.errors import Conflict, Malformed, NotFound
 from hub.jobs.queue import enqueue
+from hub.kit.people import has_han
 from hub.kit.uids import BadUid, parse_uid
 from hub.patients import service as patients
 from hub.patients.repository import PatientRepository
@@ -150,10 +151,14 @@ def shown_step(row: StepRow) -> ShownStep:
         local_id=step.local_id,
         modality=step.modality,
         description=text_of(told, DESCRIPTION),
-        operator=text_of(told, OPERATORS).replace("^", " ").strip(),
+        operator=_plain_name(text_of(told, OPERATORS)),
         objects=len(step.objects),
         reason=reason,
     )
+
+
+def _plain_name(name: str) -> str:
+    return name.replace("^", "" if has_han(name) else " ").strip()
 
 
 def begin_step(
