@@ -18,10 +18,14 @@ from hub.app import create_app
 from hub.config import Settings
 from hub.context import Context, open_context
 from hub.db.migrate import pending
+from hub.dicom.commitment_report import commitment_service
 from hub.dicom.listening import start_listening
+from hub.dicom.qr_services import qr_services
 from hub.dicom.wire.service import Service
 from hub.errors import HubError
 from hub.jobs.worker import run_worker
+from hub.worklist.mpps import mpps_service
+from hub.worklist.mwl import mwl_service
 
 log = structlog.get_logger()
 
@@ -112,8 +116,12 @@ def run_dicom(settings: Settings) -> None:
 
 def dicom_services(context: Context) -> list[Service]:
     """Return what the listener offers beside verification and storage; rooms of any level join here."""
-    del context
-    return []
+    return [
+        mwl_service(context),
+        mpps_service(context),
+        commitment_service(context),
+        *qr_services(context),
+    ]
 
 
 def run_one_worker(settings: Settings, slot: str) -> None:
