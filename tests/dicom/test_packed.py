@@ -1,4 +1,4 @@
-"""Packed and unpacked are indistinguishable from outside: every representation of every file, before and after.
+"""Packed and unpacked are indistinguishable from outside: every representation, before and after.
 
 Oracle: the hub's own answers before anything was packed, which the tests of WADO-RS hold
 against other programs.
@@ -77,7 +77,8 @@ def look_before_and_after(archive: Archive, paths: list[Path], folder: Path) -> 
     assert total == inside == len(paths)
     world.clock.advance(hours=2)
     packing.remove_retired(world.context)
-    assert loose and not list(world.context.store.list("dicom/"))
+    assert loose
+    assert not list(world.context.store.list("dicom/"))
     client = archive.client()  # the session of the one before has run out
     forget()
     after = {code: look(client, f"/dicom-web/sites/{world.site_ids[code]}") for code in world.site_ids}

@@ -34,7 +34,7 @@ class Forward(io.RawIOBase):
 @pytest.fixture
 def filed(sqlite_world: World) -> Iterator[tuple[Context, Instance]]:
     context = sqlite_world.context
-    ingest.file_upload(context, (DATA / NAME).read_bytes(), sqlite_world.origin(), "DP")
+    ingest.file_upload(context, io.BytesIO((DATA / NAME).read_bytes()), sqlite_world.origin(), "DP")
     with context.db.reading() as session:
         instance = session.query(Instance).one()
     stored.checked.forget()
