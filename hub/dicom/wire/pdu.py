@@ -146,7 +146,7 @@ def data_units(context_id: int, *, command: bool, pieces: Iterable[bytes], maxim
     maximum : int
         Longest body of a unit that the peer takes.
     """
-    room = maximum - PDV_HEADER_BYTES
+    room = (maximum - PDV_HEADER_BYTES) & ~1  # fragments are even (PS3.8 annex E)
     held = bytearray()
     for piece in pieces:
         left = memoryview(piece)
