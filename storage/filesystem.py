@@ -109,7 +109,7 @@ class FileSystemStore:
         with self.stage() as staged:
             for piece in pieces(source):
                 staged.write(piece)
-            return staged.commit(key)
+            return staged.keep(key)
 
     def stage(self) -> Staged:
         """Begin an object as a file in ``.tmp``; see `ObjectStore.stage`."""
@@ -336,7 +336,7 @@ class _StagedFile(Staged):
     def _readable(self) -> BinaryIO:
         return os.fdopen(self._descriptor, "rb", closefd=False)
 
-    def _keep(self, key: str) -> None:
+    def _name(self, key: str) -> None:
         with self._store.translated():
             os.fsync(self._descriptor)
         self._store.name(self._folder, self._temporary, key)

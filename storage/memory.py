@@ -35,7 +35,7 @@ class MemoryStore:
         with self.stage() as staged:
             for piece in pieces(source):
                 staged.write(piece)
-            return staged.commit(key)
+            return staged.keep(key)
 
     def stage(self) -> Staged:
         """Begin an object; see `ObjectStore.stage`."""
@@ -118,7 +118,7 @@ class _StagedBytes(Staged):
     def _readable(self) -> BinaryIO:
         return self._buffer
 
-    def _keep(self, key: str) -> None:
+    def _name(self, key: str) -> None:
         self._store.keep(key, self._buffer.getvalue())
 
     def _release(self) -> None:

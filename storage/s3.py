@@ -199,7 +199,7 @@ class S3Store:
         with self.stage() as staged:
             for piece in pieces(source):
                 staged.write(piece)
-            return staged.commit(key)
+            return staged.keep(key)
 
     def stage(self) -> Staged:
         """Begin an object in memory, from 8 MiB on in a temporary file; see `ObjectStore.stage`."""
@@ -456,7 +456,7 @@ class _Spool(Staged):
     def _readable(self) -> BinaryIO:
         return cast("BinaryIO", self._spool)
 
-    def _keep(self, key: str) -> None:
+    def _name(self, key: str) -> None:
         self._spool.seek(0)
         self._store.send(key, self._spool, self.size, self.sha256)
 

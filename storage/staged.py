@@ -67,7 +67,7 @@ class Staged(ABC):
         self._sealed = True
         return self._readable()
 
-    def commit(self, key: str) -> Stored:
+    def keep(self, key: str) -> Stored:
         """Keep the bytes under `key`: atomic and durable as `storage.base.ObjectStore.put`.
 
         Raises
@@ -77,7 +77,7 @@ class Staged(ABC):
         """
         self._require_open()
         try:
-            self._keep(check_key(key))
+            self._name(check_key(key))
         finally:
             self.discard()
         return Stored(key, self._size, self.sha256)
@@ -101,12 +101,12 @@ class Staged(ABC):
         """Return a seekable file over what was taken."""
 
     @abstractmethod
-    def _keep(self, key: str) -> None:
+    def _name(self, key: str) -> None:
         """Make what was taken durable under a key that is permitted."""
 
     @abstractmethod
     def _release(self) -> None:
-        """Give back what this object holds; called once, after `_keep` too."""
+        """Give back what this object holds; called once, after `_name` too."""
 
     def __enter__(self) -> Self:
         return self

@@ -132,7 +132,7 @@ def _write(
         if len(members) < min(2, len(instances)):
             return None
         writer.finish({"study": notes.study_facts(owner.study, owner.site), "members": facts})
-        return staged.commit(key), members
+        return staged.keep(key), members
 
 
 def _sound(context: Context, instance: Instance) -> bytes | None:

@@ -139,7 +139,7 @@ def file_staged(  # noqa: PLR0917 - what a filed object consists of
         )
     key = keys.instance_key(site_code, header.study_uid, header.sop_uid, staged.sha256)
     with _storing():
-        stored = staged.commit(key)
+        stored = staged.keep(key)
     arrival = Arrival(facts, StoredFile(stored.key, stored.size, stored.sha256), start, origin)
     if register is not None:
         return register(arrival)
@@ -198,7 +198,7 @@ def keep_aside(  # noqa: PLR0917 - what a desk item consists of
     """Keep a staged object for the desk, durable before the sender gets its answer."""
     now = context.clock()
     with _storing():
-        stored = staged.commit(keys.quarantine_key(now, staged.sha256))
+        stored = staged.keep(keys.quarantine_key(now, staged.sha256))
     with context.db.transaction() as session:
         catalogue.quarantine(
             session,
@@ -252,7 +252,7 @@ def release_quarantined(  # noqa: PLR0917 - where from, where to, by whom
         file = staged.reader()
         meta, start = split(file)
         header = read_header(file, meta.transfer_syntax, charset, sop_class=meta.sop_class, start=start)
-        stored = staged.commit(keys.instance_key(site_code, header.study_uid, header.sop_uid, staged.sha256))
+        stored = staged.keep(keys.instance_key(site_code, header.study_uid, header.sop_uid, staged.sha256))
     arrival = Arrival(
         facts_of(header),
         StoredFile(stored.key, stored.size, stored.sha256),

@@ -142,7 +142,7 @@ class TestStage:
             staged.write_many([bytearray(b"l"), memoryview(b"lo")])
             assert (staged.size, staged.sha256) == (5, HELLO_SHA256)
             assert list(store.list()) == []  # nothing is visible before it has a key
-            assert staged.commit("a/b") == Stored("a/b", 5, HELLO_SHA256)
+            assert staged.keep("a/b") == Stored("a/b", 5, HELLO_SHA256)
         assert store.get("a/b") == b"hello"
 
     def test_buffer_may_be_used_again(self, store: ObjectStore) -> None:
@@ -150,12 +150,12 @@ class TestStage:
         with store.stage() as staged:
             staged.write(buffer)
             buffer[:] = b"later"
-            staged.commit("k")
+            staged.keep("k")
         assert store.get("k") == b"first"
 
     def test_of_no_bytes(self, store: ObjectStore) -> None:
         with store.stage() as staged:
-            assert staged.commit("zero") == Stored("zero", 0, EMPTY_SHA256)
+            assert staged.keep("zero") == Stored("zero", 0, EMPTY_SHA256)
         assert store.get("zero") == b""
 
     def test_can_be_read_before_it_has_a_key(self, store: ObjectStore) -> None:
@@ -169,14 +169,14 @@ class TestStage:
             assert reader.read(4) == b"head"
             with pytest.raises(ValueError, match="nothing can be added"):
                 staged.write(b"more")
-            staged.commit("k")
+            staged.keep("k")
         assert store.get("k") == b"head-tail"
 
     def test_replaces_the_whole_object(self, store: ObjectStore) -> None:
         store.put("k", b"the first and longer one")
         with store.stage() as staged:
             staged.write(b"second")
-            staged.commit("k")
+            staged.keep("k")
         assert store.get("k") == b"second"
 
     def test_not_committed_is_thrown_away(self, store: ObjectStore) -> None:
@@ -191,9 +191,9 @@ class TestStage:
     def test_ends_with_commit_or_discard(self, store: ObjectStore) -> None:
         staged = store.stage()
         staged.write(b"x")
-        staged.commit("k")
+        staged.keep("k")
         staged.discard()  # too late: it has a key
-        for call in (lambda: staged.write(b"y"), lambda: staged.commit("l")):
+        for call in (lambda: staged.write(b"y"), lambda: staged.keep("l")):
             with pytest.raises(ValueError, match="already"):
                 call()
         assert [found.key for found in store.list()] == ["k"]
@@ -203,9 +203,9 @@ class TestStage:
         staged = store.stage()
         staged.write(b"x")
         with pytest.raises(InvalidKey):
-            staged.commit("../k")
+            staged.keep("../k")
         with pytest.raises(ValueError, match="discarded"):
-            staged.commit("k")
+            staged.keep("k")
         assert list(store.list()) == []
 
     def test_several_at_once_do_not_mix(self, store: ObjectStore) -> None:
@@ -213,8 +213,8 @@ class TestStage:
             for number in range(100):
                 one.write(bytes([number]))
                 other.write(bytes([200 - number]))
-            other.commit("other")
-            one.commit("one")
+            other.keep("other")
+            one.keep("one")
         assert store.get("one") == bytes(range(100))
         assert store.get("other") == bytes(range(200, 100, -1))
 
@@ -225,7 +225,7 @@ class TestStage:
             with store.stage() as staged:
                 while piece := source.read(128 * 1024):
                     staged.write(piece)
-                stored = staged.commit("big")
+                stored = staged.keep("big")
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()

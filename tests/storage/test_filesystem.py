@@ -207,13 +207,13 @@ class TestFullDisk:
             )
             with store.stage() as staged:
                 staged.write_many([b"0123", b"", b"4", memoryview(b"56789")])
-                staged.commit("k")
+                staged.keep("k")
             assert store.get("k") == b"0123456789"
 
 
 def write_and_commit(staged: Staged) -> None:
     staged.write(b"x")
-    staged.commit("a/b")
+    staged.keep("a/b")
 
 
 class TestStage:
@@ -221,7 +221,7 @@ class TestStage:
         pieces = [bytes([number % 256]) for number in range(2500)]
         with store.stage() as staged:
             staged.write_many(pieces)
-            staged.commit("k")
+            staged.keep("k")
         assert store.get("k") == b"".join(pieces)
 
     def test_thrown_away_leaves_no_file(self, store: FileSystemStore, root: Path) -> None:
@@ -255,7 +255,7 @@ class TestStage:
                 with pytest.raises(StoreFull):
                     write_and_commit(staged)
             with pytest.raises(ValueError, match="discarded"):
-                staged.commit("a/b")
+                staged.keep("a/b")
             assert temporary_files(root) == []
             assert list(store.list()) == []
 
@@ -274,7 +274,7 @@ class TestStage:
             root.rename(root.with_name("elsewhere"))
             root.mkdir()
             with pytest.raises(BucketMissing):
-                staged.commit("a/c")
+                staged.keep("a/c")
         assert list(root.iterdir()) == []
         assert list((root.with_name("elsewhere") / ".tmp").iterdir()) == []
 
