@@ -6,9 +6,11 @@ only, from objects of any size; so this walker reads nothing but element heads,
 keeps no stack of Python calls, and knows two outcomes: elements, or `Malformed`.
 """
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from hub.dicom.source import Source
 from hub.errors import Malformed
@@ -24,11 +26,26 @@ PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_PIXEL_DATA = 0x7FE00010, 0x7FE00008, 0x7FE0
 MAX_DEPTH = 32
 """Sequences nested deeper than this are taken for an attack, not for a data set."""
 
+MAX_HEADS = 3_000_000
+"""Element and item heads that are read of one object, some seconds of work, before it is refused.
+
+An enhanced image with 20,000 frames, each described by sequences without length, has about two million.
+"""
+
 _LONG_VRS = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"})
 _SHORT_VRS = frozenset(
     {"AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO", "LT", "PN"}
     | {"SH", "SL", "SS", "ST", "TM", "UI", "UL", "US"}
 )
+
+_SHORT_FORMS = {vr.encode("ascii"): vr for vr in _SHORT_VRS}
+_LONG_FORMS = {vr.encode("ascii"): vr for vr in _LONG_VRS}
+_EXPLICIT_HEAD = {little: struct.Struct("<HH2sH" if little else ">HH2sH") for little in (True, False)}
+_IMPLICIT_HEAD = {little: struct.Struct("<HHL" if little else ">HHL") for little in (True, False)}
+_LENGTH = {little: struct.Struct("<L" if little else ">L") for little in (True, False)}
+_DELIMITERS = 0xFFFE
+_ENDS = frozenset({ITEM_END, SEQUENCE_END})
+_PIXELS = frozenset({PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_PIXEL_DATA})
 
 
 class BrokenDataset(Malformed):
@@ -56,8 +73,7 @@ EXPLICIT_LITTLE = Encoding(explicit=True)
 EXPLICIT_BIG = Encoding(explicit=True, little=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Element:
+class Element(NamedTuple):
     """One data element: what it is and where its value lies.
 
     `offset` and `length` are in bytes from the start of the source; `length` is
@@ -122,12 +138,19 @@ def walk(source: Source, start: int, end: int, encoding: Encoding) -> Iterator[E
     offset = start
     while end - offset >= 8:  # noqa: PLR2004 - the shortest element
         element = element_at(source, offset, encoding)
-        if element.tag in {ITEM_END, SEQUENCE_END}:
+        tag, length = element.tag, element.length
+        if tag in _ENDS:
             return
         yield element
-        if element.tag in {PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_PIXEL_DATA}:
+        if tag in _PIXELS:
             return
-        offset = _end_of(source, element, end)
+        if length == UNDEFINED:
+            inner = IMPLICIT_LITTLE if element.vr == "UN" else encoding
+            offset = _skip_nested(source, element.offset, end, inner, SEQUENCE_END)
+        else:
+            offset = element.offset + length
+            if offset > end:
+                raise BrokenDataset("an element goes past the end", offset=element.offset)
     if any(source.read(offset, end - offset)):
         raise BrokenDataset("an element is cut off", offset=offset)
 
@@ -141,10 +164,10 @@ def items(source: Source, sequence: Element, end: int) -> Iterator[Item]:
     offset = sequence.offset
     stop = end if sequence.undefined else min(end, sequence.offset + sequence.length)
     while stop - offset >= 8:  # noqa: PLR2004 - the head of an item
-        head = source.read(offset, 8)
-        tag, length = encoding.tag(head), encoding.number(head[4:])
-        if tag != ITEM:
-            if tag == SEQUENCE_END:
+        head = element_at(source, offset, encoding)
+        length = head.length
+        if head.tag != ITEM:
+            if head.tag == SEQUENCE_END:
                 return
             raise BrokenDataset("an item was expected", offset=offset)
         offset += 8
@@ -158,35 +181,37 @@ def items(source: Source, sequence: Element, end: int) -> Iterator[Item]:
 
 
 def element_at(source: Source, offset: int, encoding: Encoding) -> Element:
-    """Read the head of the element at `offset`."""
-    head = source.read(offset, 12)
-    if len(head) < 8:  # noqa: PLR2004 - the shortest element
-        raise BrokenDataset("an element is cut off", offset=offset)
-    tag = encoding.tag(head)
-    if not encoding.explicit or tag >> 16 == 0xFFFE:  # noqa: PLR2004 - delimiters have no VR
-        return Element(tag, vr_of(tag), offset + 8, encoding.number(head[4:8]), encoding)
-    vr = head[4:6].decode("latin-1")
-    if vr in _SHORT_VRS:
-        return Element(tag, vr, offset + 8, encoding.number(head[6:8]), encoding)
-    if vr in _LONG_VRS:
-        if len(head) < 12:  # noqa: PLR2004 - the head of a long element
-            raise BrokenDataset("an element is cut off", offset=offset)
-        return Element(tag, vr, offset + 12, encoding.number(head[8:12]), encoding)
-    # Some devices write single elements without a VR into an explicit data set.
-    length = encoding.number(head[4:8])
-    if offset + 8 + length <= source.size:
+    """Read the head of the element, item or delimiter at `offset`.
+
+    Raises
+    ------
+    BrokenDataset
+        There is none, or more were read of this source than any data set has.
+    """
+    source.heads += 1
+    if source.heads > MAX_HEADS:
+        raise BrokenDataset("the data set has too many elements", offset=offset)
+    window, at = source.around(offset)
+    little = encoding.little
+    try:
+        if not encoding.explicit:
+            group, number, length = _IMPLICIT_HEAD[little].unpack_from(window, at)
+            tag = group << 16 | number
+            return Element(tag, vr_of(tag), offset + 8, length, encoding)
+        group, number, stated, length = _EXPLICIT_HEAD[little].unpack_from(window, at)
+        tag = group << 16 | number
+        if stated in _SHORT_FORMS and group != _DELIMITERS:
+            return Element(tag, _SHORT_FORMS[stated], offset + 8, length, encoding)
+        if stated in _LONG_FORMS and group != _DELIMITERS:
+            (length,) = _LENGTH[little].unpack_from(window, at + 8)
+            return Element(tag, _LONG_FORMS[stated], offset + 12, length, encoding)
+        (length,) = _LENGTH[little].unpack_from(window, at + 4)
+    except struct.error:
+        raise BrokenDataset("an element is cut off", offset=offset) from None
+    # Delimiters have no VR, and some devices write single elements without one.
+    if group == _DELIMITERS or offset + 8 + length <= source.size:
         return Element(tag, vr_of(tag), offset + 8, length, encoding)
     raise BrokenDataset("an element has no value representation", offset=offset)
-
-
-def _end_of(source: Source, element: Element, end: int) -> int:
-    if element.undefined:
-        inner = IMPLICIT_LITTLE if element.vr == "UN" else element.encoding
-        return _skip_nested(source, element.offset, end, inner, SEQUENCE_END)
-    finish = element.offset + element.length
-    if finish > end:
-        raise BrokenDataset("an element goes past the end", offset=element.offset)
-    return finish
 
 
 def _skip_nested(source: Source, offset: int, end: int, encoding: Encoding, closing: int) -> int:
@@ -196,27 +221,18 @@ def _skip_nested(source: Source, offset: int, end: int, encoding: Encoding, clos
         if end - offset < 8 or len(open_ends) > 2 * MAX_DEPTH:  # noqa: PLR2004 - head of a delimiter
             raise BrokenDataset("a sequence is not closed", offset=offset)
         awaited, encoding = open_ends[-1]
-        head = source.read(offset, 8)
-        tag, length = encoding.tag(head), encoding.number(head[4:8])
-        if tag in {ITEM_END, SEQUENCE_END}:
+        element = element_at(source, offset, encoding)
+        tag, offset, length = element.tag, element.offset, element.length
+        if tag in _ENDS:
             if tag != awaited:
                 raise BrokenDataset("delimiters are crossed", offset=offset)
             open_ends.pop()
-            offset += 8
+        elif length != UNDEFINED:
+            offset += length
         elif tag == ITEM:
-            offset += 8
-            if length == UNDEFINED:
-                open_ends.append((ITEM_END, encoding))
-            else:
-                offset += length
+            open_ends.append((ITEM_END, encoding))
         else:
-            element = element_at(source, offset, encoding)
-            offset = element.offset
-            if element.undefined:
-                inner = IMPLICIT_LITTLE if element.vr == "UN" else encoding
-                open_ends.append((SEQUENCE_END, inner))
-            else:
-                offset += element.length
+            open_ends.append((SEQUENCE_END, IMPLICIT_LITTLE if element.vr == "UN" else encoding))
     return offset
 
 

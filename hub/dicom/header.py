@@ -8,6 +8,7 @@ so that the caller can put it into quarantine with the reason.
 import contextlib
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 
 from hub.dicom.elements import DOUBLE_PIXEL_DATA, FLOAT_PIXEL_DATA, Element, items
 from hub.dicom.source import Readable
@@ -178,14 +179,14 @@ class _Reader:
             patient=HeaderPatient(
                 local_id=self._text(0x00100020).text,
                 issuer=self._text(0x00100021).text,
-                name=person_name(name_raw, self._charset, self._override),
+                name=_named(name_raw, self._charset, self._override),
                 name_raw=name_raw,
                 sex=_sex(self._text(0x00100040).text),
                 birth_date=_date(code(0x00100030)),
                 age=code(0x00101010),
             ),
             accession=self._text(0x00080050).text,
-            referring=person_name(self._values.raw(0x00080090), self._charset, self._override),
+            referring=_named(self._values.raw(0x00080090), self._charset, self._override),
             study_id=self._text(0x00200010).text,
             study_date=_date(code(0x00080020)),
             study_time=_time(code(0x00080030)),
@@ -212,13 +213,18 @@ class _Reader:
         )
 
     def _text(self, tag: int, values: Values | None = None) -> DecodedText:
-        return decode_text((values or self._values).raw(tag), self._charset, self._override)
+        return _decoded((values or self._values).raw(tag), self._charset, self._override)
 
     def _uid(self, tag: int) -> str:
         try:
             return parse_uid(self._values.code(tag))
         except BadUid as error:
             raise UidMissing(tag=f"{tag:08X}") from error
+
+
+# The objects of one series say most things alike.
+_decoded = lru_cache(maxsize=1024)(decode_text)
+_named = lru_cache(maxsize=256)(person_name)
 
 
 def check_pixels(values: Values) -> HeaderPixels | None:
@@ -259,18 +265,23 @@ def _check_bytes(values: Values, element: Element, expected: int, frames: int) -
         if element.length < expected:
             raise PixelsMissing(expected=expected, found=element.length)
         return
-    lengths = [item.end - item.start for item in items(values.source, element, values.source.size)]
     # The first item is the offset table; one stream (video) may hold all frames.
-    if sum(lengths[1:]) < frames:
-        raise PixelsMissing(frames=frames, found=max(0, len(lengths) - 1))
+    fragments, found = -1, 0
+    for item in items(values.source, element, values.source.size):
+        fragments += 1
+        found += item.end - item.start if fragments else 0
+    if found < frames:
+        raise PixelsMissing(frames=frames, found=max(0, fragments))
 
 
+@lru_cache(maxsize=256)
 def _tolerant_uid(text: str) -> str:
     with contextlib.suppress(BadUid):
         return parse_uid(text)
     return ""
 
 
+@lru_cache(maxsize=256)
 def _date(text: str) -> str:
     """Return YYYYMMDD for a date that exists, also from the older YYYY.MM.DD."""
     digits = text.replace(".", "").replace("-", "").replace("/", "")[:8]
@@ -279,6 +290,7 @@ def _date(text: str) -> str:
     return ""
 
 
+@lru_cache(maxsize=256)
 def _time(text: str) -> str:
     """Return HHMMSS for a time of day, padded with zeros; empty when there is none."""
     digits = text.replace(":", "").split(".", 1)[0]

@@ -2,7 +2,9 @@
 
 import contextlib
 import math
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO, cast
 
 import numpy as np
 
@@ -10,6 +12,7 @@ from hub.dicom.elements import (
     DOUBLE_PIXEL_DATA,
     FLOAT_PIXEL_DATA,
     PIXEL_DATA,
+    BrokenDataset,
     Element,
     Encoding,
     items,
@@ -22,8 +25,14 @@ from hub.errors import Malformed, TooLarge
 MAX_INFLATED_BYTES = 1024 * 1024 * 1024
 """Size beyond which a deflated data set is refused unread."""
 
+_IN_MEMORY_BYTES = 16 * 1024 * 1024
+_STEP_BYTES = 1024 * 1024
+
 MAX_VALUE_BYTES = 16 * 1024
 """No value that is asked for as text or number is longer."""
+
+MAX_ELEMENTS = 50_000
+"""A data set or item with more elements at one level is refused; real ones have a few hundred."""
 
 PIXEL_TAGS = frozenset({PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_PIXEL_DATA})
 
@@ -46,6 +55,8 @@ class Values:
         self.elements: dict[int, Element] = {}
         for element in walk(source, start, end, encoding):
             self.elements.setdefault(element.tag, element)
+            if len(self.elements) > MAX_ELEMENTS:
+                raise BrokenDataset("the data set has too many elements", offset=element.offset)
 
     @property
     def pixel_element(self) -> Element | None:
@@ -61,7 +72,7 @@ class Values:
 
     def code(self, tag: int) -> str:
         """Return the first value of an element that holds plain ASCII."""
-        return self.codes(tag)[0]
+        return self.raw(tag).decode("ascii", errors="replace").split("\\", 1)[0].strip("\0 ")
 
     def codes(self, tag: int) -> list[str]:
         """Return all values of an element that holds plain ASCII; one empty text when absent."""
@@ -118,8 +129,8 @@ def open_dataset(data: Readable, transfer_syntax: str, start: int = 0) -> Iterat
     BrokenDataset, BrokenDeflate, InflatesTooLarge
         It cannot be walked.
     """
-    with open_source(data) as source:
-        yield _values(source, start, transfer_syntax)
+    with open_source(data) as source, _values(source, start, transfer_syntax) as values:
+        yield values
 
 
 @contextlib.contextmanager
@@ -132,29 +143,56 @@ def open_stored(data: Readable) -> Iterator[tuple[Values, str]]:
         It cannot be walked.
     """
     meta, start = split(data)
-    with open_source(data) as source:
-        yield _values(source, start, meta.transfer_syntax), meta.transfer_syntax
+    with open_source(data) as source, _values(source, start, meta.transfer_syntax) as values:
+        yield values, meta.transfer_syntax
 
 
 def inflate(raw: bytes, limit: int = MAX_INFLATED_BYTES) -> bytes:
-    """Inflate a deflated data set or frame (PS3.5 section A.5), never beyond `limit` bytes."""
+    """Inflate a deflated frame (PS3.5 section A.5), never beyond `limit` bytes."""
+    return b"".join(_inflated([raw], limit))
+
+
+def _inflated(pieces: Iterable[bytes], limit: int) -> Iterator[bytes]:
+    """Yield what deflated pieces hold, at most `_STEP_BYTES` at a time."""
     import zlib
 
     worker = zlib.decompressobj(-zlib.MAX_WBITS)
-    try:
-        inflated = worker.decompress(raw, limit)
-    except zlib.error as error:
-        raise BrokenDeflate(bytes=len(raw)) from error
-    if worker.unconsumed_tail:
-        raise InflatesTooLarge(limit=limit)
+    left, read = limit, 0
+    for piece in pieces:
+        read += len(piece)
+        waiting = piece
+        while not worker.eof:
+            try:
+                found = worker.decompress(waiting, min(_STEP_BYTES, left + 1))
+            except zlib.error as error:
+                raise BrokenDeflate(bytes=read) from error
+            left -= len(found)
+            if left < 0:
+                raise InflatesTooLarge(limit=limit)
+            waiting = worker.unconsumed_tail
+            if not found and not waiting:
+                break
+            yield found
     if not worker.eof:
-        raise BrokenDeflate(bytes=len(raw))
-    return inflated
+        raise BrokenDeflate(bytes=read)
 
 
-def _values(source: Source, start: int, transfer_syntax: str) -> Values:
+@contextlib.contextmanager
+def _inflated_source(source: Source, start: int) -> Iterator[Source]:
+    """Give an inflated data set: a bomb fills neither the memory nor, beyond the limit, the disk."""
+    pieces = (source.read(at, _STEP_BYTES) for at in range(start, source.size, _STEP_BYTES))
+    with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES) as spool:
+        for piece in _inflated(pieces, MAX_INFLATED_BYTES):
+            spool.write(piece)
+        yield Source(cast("BinaryIO", spool))
+
+
+@contextlib.contextmanager
+def _values(source: Source, start: int, transfer_syntax: str) -> Iterator[Values]:
     from pydicom.uid import DeflatedExplicitVRLittleEndian
 
     if transfer_syntax == DeflatedExplicitVRLittleEndian:
-        source, start = Source(memoryview(inflate(source.read(start, source.size)))), 0
-    return Values(source, start, source.size, layout(transfer_syntax, source.read(start, 12)))
+        with _inflated_source(source, start) as inflated:
+            yield Values(inflated, 0, inflated.size, layout(transfer_syntax, inflated.read(0, 12)))
+        return
+    yield Values(source, start, source.size, layout(transfer_syntax, source.read(start, 12)))

@@ -1,6 +1,9 @@
 import contextlib
+import io
 import struct
+import tracemalloc
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pydicom
@@ -8,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hub.dicom import elements, values
 from hub.dicom.elements import BrokenDataset
 from hub.dicom.header import (
     InstanceHeader,
@@ -98,6 +102,138 @@ class TestReadHeader:
         raw = (DATA / "MR_small_implicit.dcm").read_bytes()
         dataset = raw[split(raw)[1] :]
         assert read_header(dataset, EXPLICIT).modality == "MR"
+
+
+class TestOneSeries:
+    def test_objects_that_say_the_same_are_still_read_each(self) -> None:
+        """What is read once for all objects of a series must not leak into the next one."""
+        first, second = (
+            read_header(build(t00100010=element(0x00100010, "PN", name.encode(charset))), EXPLICIT, charset)
+            for name, charset in (("张三", "gb18030"), ("张三", "utf-8"))
+        )
+        assert first.patient.name.display == second.patient.name.display == "张三"
+        assert first.patient.name_raw != second.patient.name_raw
+        assert (first.patient.name.used, second.patient.name.used) == ("gb18030", "utf-8")
+
+
+class Counted(io.FileIO):
+    """A file that counts what is read of it, in bytes."""
+
+    taken = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        found = super().read(size)
+        self.taken += len(found or b"")
+        return found or b""
+
+
+def fragment(content: bytes = b"") -> bytes:
+    return struct.pack("<HHL", 0xFFFE, 0xE000, len(content)) + content
+
+
+class TestCost:
+    """Whatever is sent, reading its header costs a bounded amount of memory and work."""
+
+    @pytest.fixture(autouse=True)
+    def memory(self) -> Iterator[None]:
+        """tracemalloc sees every buffer that Python allocates."""
+        tracemalloc.start()
+        try:
+            yield
+            assert tracemalloc.get_traced_memory()[1] < 40 << 20
+        finally:
+            tracemalloc.stop()
+
+    def test_of_values_of_gigabytes(self, tmp_path: Path) -> None:
+        """A sparse file with a private value and pixel data of 2 GiB each."""
+        path = tmp_path / "huge"
+        pixels = element(0x7FE00010, "OW", b"", 0x80000000)
+        plain = build(t00280008=element(0x00280008, "IS", b"1"))
+        head = plain[: plain.index(struct.pack("<HH", 0x7FE0, 0x0010))]
+        private = element(0x00290010, "OB", b"", 0x80000000)
+        with path.open("wb") as file:
+            file.write(head + private)
+            file.seek(0x80000000, 1)
+            file.write(pixels)
+            file.truncate(file.tell() + 0x80000000)
+        with Counted(path) as file:
+            assert read_header(file, EXPLICIT).sop_uid == "1.2.3.4"
+            assert file.taken < 1 << 20
+        with pytest.raises(BrokenDataset):
+            read_header(head + private, EXPLICIT)
+
+    @pytest.mark.parametrize("depth", [40, 10_000])
+    @pytest.mark.parametrize("stated", [True, False])
+    def test_of_deep_nesting(self, depth: int, stated: bool) -> None:
+        """With lengths nothing is entered that is not asked for; without, the end must be looked for."""
+        nested = b""
+        for _ in range(depth):
+            inner = fragment(nested) if stated else fragment()[:4] + b"\xff" * 4 + nested
+            nested = element(0x00081140, "SQ", inner if stated else b"", None if stated else 0xFFFFFFFF)
+            nested += b"" if stated else inner
+        dataset = build()
+        place = dataset.index(struct.pack("<HH", 0x0010, 0x0010))
+        dataset = dataset[:place] + nested + dataset[place:]
+        if stated:
+            assert read_header(dataset, EXPLICIT).sop_uid == "1.2.3.4"
+        else:
+            with pytest.raises(BrokenDataset):
+                read_header(dataset, EXPLICIT)
+
+    def test_of_items_without_number(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The limit is lowered to one that the test reaches in a moment."""
+        monkeypatch.setattr(elements, "MAX_HEADS", 3_000)
+        sequence = element(0x00081140, "SQ", b"", 0xFFFFFFFF)
+        with pytest.raises(BrokenDataset, match="too many"):
+            read_header(sequence + fragment() * 4_000, EXPLICIT)
+        pixels = {"t7FE00010": element(0x7FE00010, "OB", b"", 0xFFFFFFFF) + fragment() * 4_000}
+        with pytest.raises(BrokenDataset, match="too many"):
+            read_header(build(**pixels), JPEG)
+
+    def test_of_fragments_without_number(self) -> None:
+        pixels = element(0x7FE00010, "OB", b"", 0xFFFFFFFF) + fragment() * 10_000
+        with pytest.raises(PixelsMissing):
+            read_header(build(t7FE00010=pixels + struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)), JPEG)
+
+    def test_of_elements_without_number(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(values, "MAX_ELEMENTS", 500)
+        flood = b"".join(
+            element(group << 16 | number, "CS", b"") for group in range(9, 69, 2) for number in range(26)
+        )
+        with pytest.raises(BrokenDataset, match="too many"):
+            read_header(flood, EXPLICIT)
+
+    @pytest.mark.parametrize("frames", [b"999999999999", b"1e300", b"2147483647"])
+    def test_of_pictures_without_end(self, frames: bytes) -> None:
+        with pytest.raises(PixelsMissing):
+            read_header(build(t00280008=element(0x00280008, "IS", frames)), EXPLICIT)
+
+    def test_of_a_deflate_bomb(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """64 MB out of 64 kB; the limit is lowered so that the test is quick."""
+        worker = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+        bomb = b"".join((*(worker.compress(bytes(1 << 20)) for _ in range(64)), worker.flush()))
+        monkeypatch.setattr(values, "MAX_INFLATED_BYTES", 48 << 20)
+        with pytest.raises(InflatesTooLarge):
+            read_header(bomb, DEFLATED)
+
+    def test_of_a_large_deflated_image(self) -> None:
+        """64 MiB of pixels: inflated to the disk, and found complete."""
+        pixels = element(0x7FE00010, "OW", b"", 64 << 20)
+        plain = build(
+            t00280010=short(0x00280010, 1024),
+            t00280011=short(0x00280011, 1024),
+            t00280008=element(0x00280008, "IS", b"32"),
+            t7FE00010=pixels,
+        )
+        worker = zlib.compressobj(1, wbits=-zlib.MAX_WBITS)
+        parts = [
+            worker.compress(plain),
+            *(worker.compress(bytes(1 << 20)) for _ in range(64)),
+            worker.flush(),
+        ]
+        assert read_header(b"".join(parts), DEFLATED).frames == 32
+        with pytest.raises(BrokenDeflate):
+            read_header(b"".join(parts)[:-10], DEFLATED)
 
 
 class TestRefusals:
