@@ -279,6 +279,7 @@ def settle(session: Session, study: Study, *, reason: str, now: datetime) -> Non
     )
     enqueue(session, "worklist.open_exam", study_id=study.id, reason=reason)
     enqueue(session, "dicom.prepare_study", once_key=study.id, study_id=study.id)
+    enqueue(session, "dicom.forward_study", once_key=study.id, study_id=study.id)
 
 
 def quarantine(
