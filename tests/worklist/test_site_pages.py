@@ -4,8 +4,10 @@ Oracle for the identity number: GB 11643-1999's example 11010519491231002X (fema
 """
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
@@ -15,10 +17,13 @@ from hub.audit.tags import Tag
 from hub.auth import service as accounts
 from hub.auth.repository import AuthRepository
 from hub.auth.roles import Role
+from hub.sites import service as sites
+from hub.sites.repository import SiteRepository
 from hub.web.sse import stream
 from hub.worklist import service
 from hub.worklist.repository import Filter, WorklistRepository
 from tests.fixtures.world import SETUP, World
+from tests.worklist.test_steps import Dr
 
 FORM = {
     "site": "DP",
@@ -209,6 +214,74 @@ class TestWhoMay:
         exam = world.order("LP", login="doctor_lp", local_id="P9", name="丁某")
         assert exam.id in client.get("/site/rows?site=LP").text
         assert exam.id not in client.get("/site/rows?site=DP").text
+
+
+class TestPlanning:
+    def test_time_device_and_number_of_images(self, sqlite_world: World) -> None:
+        world = sqlite_world
+        with world.context.db.transaction() as session:
+            site = SiteRepository(session).site(world.site_ids["DP"])
+            assert site is not None
+            sites.add_device(session, site, "DR1", label="岛津 DR", now=world.clock(), actor=SETUP)
+        client = world.client("doctor_dp")
+        assert "岛津 DR · DR1" in client.get("/site").text
+        plan = {"scheduled_at": "2026-03-03T09:30", "station_ae": "DR1", "expected_objects": "2"}
+        assert post(client, **plan).status_code == 200
+        with world.context.db.reading() as session:
+            (row,) = WorklistRepository(session).rows(world.actor("doctor_dp"), Filter())
+        assert row.order is not None
+        assert row.order.scheduled_at == datetime(2026, 3, 3, 1, 30, tzinfo=UTC)
+        assert (row.order.station_ae, row.order.expected_objects) == ("DR1", 2)
+        page = client.get(f"/site/exams/{row.exam.id}").text
+        assert "2026-03-03 09:30" in page
+        assert "已收 0 / 2 幅" in page
+
+    @pytest.mark.parametrize(
+        ("field", "value", "said"),
+        [
+            ("scheduled_at", "tomorrow", "预约时间须为有效的日期和时间"),
+            ("station_ae", "LPDR", "本站点没有这台设备"),
+            ("expected_objects", "0", "预计图像数须为 1 至 9999"),
+            ("expected_objects", "two", "预计图像数须为 1 至 9999"),
+        ],
+    )
+    def test_what_cannot_be_is_said_beside_its_field(
+        self, sqlite_world: World, field: str, value: str, said: str
+    ) -> None:
+        answer = post(sqlite_world.client("doctor_dp"), **{field: value})
+        assert answer.status_code == 422
+        assert said in answer.text
+        assert '<details class="plan" open>' in answer.text
+        assert count(sqlite_world) == 0
+
+
+class TestAttendance:
+    def test_the_technician_checks_in_and_out(self, sqlite_world: World) -> None:
+        exam = sqlite_world.order()
+        tech, doctor = sqlite_world.client("tech_dp"), sqlite_world.client("doctor_dp")
+        assert f"/site/exams/{exam.id}/arrived" in tech.get("/site/rows").text
+        assert f"/site/exams/{exam.id}/arrived" not in doctor.get("/site/rows").text
+        assert f"/site/exams/{exam.id}/performed" not in doctor.get(f"/site/exams/{exam.id}").text
+        assert tech.post(f"/site/exams/{exam.id}/arrived").status_code == 204
+        assert "已到检" in doctor.get("/site/rows").text
+        assert tech.post(f"/site/exams/{exam.id}/arrived").status_code == 409
+        assert tech.post(f"/site/exams/{exam.id}/performed").status_code == 204
+        assert sqlite_world.exam(exam.id).state == "performed"
+        assert doctor.post(f"/site/exams/{exam.id}/arrived").status_code == 403
+
+    def test_another_site_s_exam_is_not_there(self, sqlite_world: World) -> None:
+        exam = sqlite_world.order("LP", "doctor_lp")
+        answer = sqlite_world.client("tech_dp").post(f"/site/exams/{exam.id}/arrived")
+        assert answer.status_code == 404
+        assert sqlite_world.exam(exam.id).state == "ordered"
+
+    def test_a_report_without_order_is_shown_to_its_site(self, sqlite_world: World) -> None:
+        device = Dr(sqlite_world, "DP", "DR1")
+        device.begin("X17", t00100020="9981")
+        own = sqlite_world.client("tech_dp").get("/site/rows").text
+        assert "近 7 天有 1 次设备上报没有对应的申请" in own
+        assert "9981" in own
+        assert "9981" not in sqlite_world.client("doctor_lp").get("/site/rows").text
 
 
 def test_a_page_hears_of_its_own_sites_only(sqlite_world: World) -> None:
