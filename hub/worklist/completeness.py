@@ -62,7 +62,7 @@ class Expectation:
 
     def fulfilled(self, session: Session, study: Study) -> str:
         """Return which announcement is fulfilled, ``mpps`` or ``views``; empty for none."""
-        if self.listed and catalogue.study_holds(session, study.site_id, self.listed):
+        if self.listed and self.listed <= catalogue.study_holds(session, study.site_id, self.listed):
             return "mpps"
         if self.objects is not None and study.n_instances >= self.objects:
             return "views"
