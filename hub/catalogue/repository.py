@@ -1,6 +1,6 @@
 """Every query about studies, series, instances, recordings and quarantine."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 
 from sqlalchemy import Select, func, or_, select
@@ -13,6 +13,8 @@ from hub.kit.text import UNSURE_BELOW
 
 LEFT_OUT = ("discarded", "kept_first", "kept_both")
 """Decisions about a conflict that hold for the same bytes when they come again."""
+
+UIDS_PER_QUERY = 500
 
 
 class CatalogueRepository(Repository):
@@ -102,6 +104,21 @@ class CatalogueRepository(Repository):
             .where(Series.study_id == study_id, Instance.sop_uid == sop_uid)
             .limit(1)
         ).one_or_none()
+
+    def held(self, site_id: str, sop_uids: Collection[str]) -> set[str]:
+        """Return which of these SOP Instance UIDs a site has, `UIDS_PER_QUERY` to a query."""
+        found: set[str] = set()
+        wanted = list(sop_uids)
+        for first in range(0, len(wanted), UIDS_PER_QUERY):
+            statement = (
+                select(Instance.sop_uid)
+                .join(Series, Series.id == Instance.series_id)
+                .join(Study, Study.id == Series.study_id)
+                .where(Study.site_id == site_id)
+                .where(Instance.sop_uid.in_(wanted[first : first + UIDS_PER_QUERY]))
+            )
+            found.update(self.session.scalars(statement))
+        return found
 
     def count_objects_since(self, study_id: str, moment: datetime) -> int:
         """Return how many instances and recordings of a study came after a moment."""

@@ -1,5 +1,6 @@
 """Entering received objects into the index, and telling when a study is complete."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -86,6 +87,10 @@ class Origin:
     address: str
     device_id: str | None = None
     calling_ae: str = ""
+
+
+REASONS = frozenset({"sent", "mpps", "views", "commitment"})
+"""Why a study can be complete before it has been quiet."""
 
 
 class Outcome(StrEnum):
@@ -257,11 +262,45 @@ def announce(session: Session, study_id: str, *, first: bool, seconds: float, no
 
 def settle_now(session: Session, study_id: str, *, now: datetime) -> None:
     """Let a study count as complete at once: the technician says that everything was sent."""
+    complete_by(session, study_id, "sent", now=now)
+
+
+def complete_by(session: Session, study_id: str, reason: str, *, now: datetime) -> bool:
+    """Let a study count as complete for a reason other than that it has gone quiet.
+
+    Parameters
+    ----------
+    reason : str
+        ``sent`` (the technician says so), ``mpps`` (all that a completed procedure step
+        lists is here), ``views`` (as many images as the order expects) or ``commitment``
+        (the device has asked for a commitment for all of them).
+
+    Returns
+    -------
+    bool
+        Whether this was what made it complete; False when it was complete already. Of
+        several reasons at once the first wins, and it alone is recorded and audited. An
+        object that comes later opens the study again.
+
+    Raises
+    ------
+    NotFound
+        There is no such study.
+    """
+    if reason not in REASONS:
+        raise ValueError(f"no reason for a study to be complete: {reason}")
     study = CatalogueRepository(session).lock_study(study_id)
     if study is None:
         raise NotFound("no such study")
-    if study.settled_at is None:
-        settle(session, study, reason="sent", now=now)
+    if study.settled_at is not None:
+        return False
+    settle(session, study, reason=reason, now=now)
+    return True
+
+
+def study_holds(session: Session, site_id: str, sop_uids: Collection[str]) -> set[str]:
+    """Return which of these SOP instance UIDs are catalogued at a site, and so durable."""
+    return CatalogueRepository(session).held(site_id, sop_uids)
 
 
 def settle(session: Session, study: Study, *, reason: str, now: datetime) -> None:
