@@ -84,8 +84,8 @@ class ObjectStore(Protocol):
     def stage(self) -> "Staged":
         """Begin an object whose bytes come piece by piece and whose key is known at the end.
 
-        It needs the same memory whatever the size. Until `storage.staged.Staged.commit`
-        nothing is visible; what is not committed is thrown away.
+        It needs the same memory whatever the size. Until `storage.staged.Staged.keep`
+        nothing is visible; what is not kept is thrown away.
         """
 
     def get(self, key: str) -> bytes:

@@ -14,8 +14,8 @@ Piece = bytes | bytearray | memoryview
 class Staged(ABC):
     """Bytes that are kept aside until they get a key or are thrown away.
 
-    Used in a ``with`` statement it throws away what was not committed; so does an error
-    while writing or committing. One thread at a time may use it.
+    Used in a ``with`` statement it throws away what was not kept; so does an error
+    while writing or keeping. One thread at a time may use it.
     """
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ class Staged(ABC):
 
     def _require_open(self) -> None:
         if not self._open:
-            raise ValueError("this object was committed or discarded already")
+            raise ValueError("this object was kept or discarded already")
 
     @abstractmethod
     def _append(self, pieces: Sequence[Piece]) -> None:

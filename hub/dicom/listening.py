@@ -15,6 +15,10 @@ CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """For TLS 1.2: forward secrecy and authenticated encryption only (PS3.15 annex B.12, BCP 195)."""
 
 
+REQUEST_SECONDS = 30.0
+"""A connection that has not asked for an association by then is closed."""
+
+
 class TlsMisconfigured(HubError):
     """The certificate, key or authority for DICOM over TLS cannot be used."""
 
@@ -118,6 +122,7 @@ def _door(
         tls=tls,
         maximum_associations=settings.dicom_max_associations,
         queue_seconds=settings.dicom_queue_seconds,
+        request_seconds=min(REQUEST_SECONDS, settings.dicom_idle_seconds),
         silence_seconds=settings.dicom_idle_seconds,
         shared_port=shared_port,
     )

@@ -179,7 +179,7 @@ class TestStage:
             staged.keep("k")
         assert store.get("k") == b"second"
 
-    def test_not_committed_is_thrown_away(self, store: ObjectStore) -> None:
+    def test_not_kept_is_thrown_away(self, store: ObjectStore) -> None:
         with store.stage() as staged:
             staged.write(b"x")
         staged = store.stage()
@@ -188,7 +188,7 @@ class TestStage:
         staged.discard()
         assert list(store.list()) == []
 
-    def test_ends_with_commit_or_discard(self, store: ObjectStore) -> None:
+    def test_ends_with_keep_or_discard(self, store: ObjectStore) -> None:
         staged = store.stage()
         staged.write(b"x")
         staged.keep("k")

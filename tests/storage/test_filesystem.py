@@ -211,7 +211,7 @@ class TestFullDisk:
             assert store.get("k") == b"0123456789"
 
 
-def write_and_commit(staged: Staged) -> None:
+def write_and_keep(staged: Staged) -> None:
     staged.write(b"x")
     staged.keep("a/b")
 
@@ -253,7 +253,7 @@ class TestStage:
             with monkeypatch.context() as patched:
                 patched.setattr(os, call, fail)
                 with pytest.raises(StoreFull):
-                    write_and_commit(staged)
+                    write_and_keep(staged)
             with pytest.raises(ValueError, match="discarded"):
                 staged.keep("a/b")
             assert temporary_files(root) == []
@@ -267,7 +267,7 @@ class TestStage:
         assert (root / "a" / "c").read_bytes() == b"y"
         assert [path.name for path in root.with_name("moved").iterdir()] == ["b"]
 
-    def test_disk_gone_between_stage_and_commit(self, store: FileSystemStore, root: Path) -> None:
+    def test_disk_gone_between_stage_and_keep(self, store: FileSystemStore, root: Path) -> None:
         store.put("a/b", b"x")
         with store.stage() as staged:
             staged.write(b"y")

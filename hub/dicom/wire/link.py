@@ -151,7 +151,9 @@ class Link:
             raise TimedOut from error
         except OSError as error:
             raise Aborted from error
-        self.received += wanted
+        finally:
+            self.received += got
+            self.within_unit = self.within_unit or 0 < got < wanted
 
     def _foreign(self) -> ProtocolError:
         start = bytes(self._buffer[:4])
