@@ -13,11 +13,10 @@ from hub.dicom import forward, nodes
 from hub.dicom.exchange_repository import NodeRepository
 from hub.dicom.forward import Outcome, Step
 from hub.dicom.listening import TlsMisconfigured
-from hub.dicom.sending import batches, dataset_pieces, proposal
-from hub.dicom.stored import ObjectDamaged, open_object
+from hub.dicom.sending import accepted_context, batches, object_pieces, proposal
+from hub.dicom.stored import ObjectDamaged
 from hub.dicom.wire import status as statuses
 from hub.dicom.wire.association import Association
-from hub.dicom.wire.association import Context as PresentationContext
 from hub.dicom.wire.errors import (
     AssociationEnded,
     MessageTooLarge,
@@ -26,7 +25,6 @@ from hub.dicom.wire.errors import (
     ProtocolError,
 )
 from hub.dicom.wire.requestor import connect
-from hub.dicom.wire.service import WIRE_SYNTAXES
 from hub.errors import DatabaseUnavailable, Malformed, Unsupported
 from storage.errors import StorageError
 
@@ -159,12 +157,12 @@ class _Sending:
 
     def _send_one(self, association: Association, one: Instance) -> str:
         """Send one object; return a trouble that will meet the next one as well, else nothing."""
-        accepted = _accepted(association, one)
+        accepted = accepted_context(association, one)
         if accepted is None:
             self.never = self.never or f"class_refused:{one.sop_class}"
             return ""
         try:
-            pieces = self._beating(_pieces(self.context, one, accepted.transfer_syntax))
+            pieces = self._beating(object_pieces(self.context, one, accepted.transfer_syntax))
             first = next(pieces, b"")
         except ObjectDamaged:
             self.never = self.never or f"damaged:{one.sop_uid}"
@@ -236,29 +234,3 @@ def judge(answer: int) -> tuple[str, str]:
     if code.startswith("C"):
         return f"not_understood:{code}", "later"
     return f"status:{code}", "later"
-
-
-def _accepted(association: Association, one: Instance) -> PresentationContext | None:
-    """Return the context for an object: as it is stored, else plain."""
-    for syntax in (one.transfer_syntax, *WIRE_SYNTAXES):
-        accepted = association.context_for(one.sop_class, syntax)
-        if accepted is not None:
-            return accepted
-    return None
-
-
-def _pieces(context: Context, one: Instance, syntax: str) -> Iterable[bytes]:
-    """Return the data set of an object, as it came or in the one form that the node takes.
-
-    Raises
-    ------
-    Unsupported, Malformed
-        It cannot be brought into that form without loss.
-    """
-    if syntax == one.transfer_syntax:
-        return dataset_pieces(context, one)
-    from hub.dicom.transcode import transcode_file
-
-    with open_object(context, one) as stored:
-        _header, *pieces = transcode_file(stored, syntax)
-    return pieces

@@ -10,21 +10,27 @@ from hub.catalogue.qr_search import Wanted
 from hub.config import Settings
 from hub.context import Context
 from hub.dicom.exchange_repository import NodeRepository
+from hub.dicom.listening import client_context
 from hub.dicom.models import DicomNode
-from hub.dicom.nodes import client_tls, target_of
+from hub.dicom.nodes import target_of
 from hub.dicom.qr_find import asking_device, mismatch
 from hub.dicom.qr_keys import IdentifierMismatch
 from hub.dicom.qr_transfer import Progress, Sent, note_retrieval, send_object, wanted_by, with_rows
 from hub.dicom.sending import batches, proposal
 from hub.dicom.wire import status
 from hub.dicom.wire.association import Association
-from hub.dicom.wire.errors import AssociationEnded, PeerRefused, PeerUnreachable, ProtocolError
+from hub.dicom.wire.errors import (
+    AssociationEnded,
+    MessageTooLarge,
+    PeerRefused,
+    PeerUnreachable,
+    ProtocolError,
+)
 from hub.dicom.wire.requestor import Target, connect
 from hub.dicom.wire.service import Request
 from hub.sites.models import Device
 from hub.sites.repository import SiteRepository
 from hub.sites.service import DeviceKnown
-from storage.errors import StorageError
 
 log = structlog.get_logger()
 
@@ -141,7 +147,7 @@ class _Mover:
         originator = (self.request.peer.calling_ae, self.request.command.message_id)
         try:
             return send_object(self.context, association, instance, originator)
-        except (AssociationEnded, ProtocolError, StorageError) as error:
+        except (AssociationEnded, ProtocolError, MessageTooLarge) as error:
             log.warning(
                 "dicom_move_broken",
                 destination=self.target.ae_title,
@@ -165,7 +171,7 @@ def _to_device(device: Device, settings: Settings) -> Destination:
         int(device.port or 0),
         device.ae_title,
         settings.dicom_ae_title,
-        client_tls(settings) if device.tls else None,
+        client_context(settings) if device.tls else None,
     )
     return Destination(target, None if device.query_scope == "all" else device.site_id)
 

@@ -16,14 +16,15 @@ from hub.context import Context
 from hub.dicom.identifier import decode_identifier, encode_attributes
 from hub.dicom.qr_find import actor_of
 from hub.dicom.qr_keys import TOP_LEVEL, read_retrieval
-from hub.dicom.sending import dataset_pieces
-from hub.dicom.stored import ObjectDamaged
+from hub.dicom.sending import accepted_context, object_pieces
 from hub.dicom.wire import status
 from hub.dicom.wire.association import Association
+from hub.dicom.wire.errors import Aborted
 from hub.dicom.wire.service import Request
-from hub.errors import Conflict, TooLarge
+from hub.errors import Conflict, HubError, TooLarge
 from hub.patients.repository import PatientRepository
 from hub.sites.service import DeviceKnown
+from storage.errors import StorageError
 
 log = structlog.get_logger()
 
@@ -187,30 +188,36 @@ def send_object(
     instance: Instance,
     move_originator: tuple[str, int] | None = None,
 ) -> Sent:
-    """Send one object as it is stored.
+    """Send one object, as it is stored or in plain little endian where the peer takes nothing else.
 
     Raises
     ------
     AssociationEnded, ProtocolError
-        The peer has gone; nothing more can be sent on this association.
-    StorageError
-        The store failed in the middle of the object; the association is in no order any more.
+        The association is over: the peer has gone, or the store failed in the middle of the
+        object.
     """
-    accepted = association.context_for(instance.sop_class, instance.transfer_syntax)
-    if accepted is None or not accepted.peer_is_scp:
+    accepted = accepted_context(association, instance)
+    if accepted is None:
         return _not_sent(instance, "not_accepted")
     try:
-        pieces = dataset_pieces(context, instance)
+        pieces = object_pieces(context, instance, accepted.transfer_syntax)
         first = next(pieces, b"")
-    except ObjectDamaged:
-        return _not_sent(instance, "damaged")
-    answer = association.store(
-        accepted,
-        sop_class=instance.sop_class,
-        sop_instance=instance.sop_uid,
-        pieces=chain((first,), pieces),
-        move_originator=move_originator,
-    )
+    except HubError as error:
+        return _not_sent(instance, error.code)
+    except StorageError:
+        return _not_sent(instance, "store_away")
+    try:
+        answer = association.store(
+            accepted,
+            sop_class=instance.sop_class,
+            sop_instance=instance.sop_uid,
+            pieces=chain((first,), pieces),
+            move_originator=move_originator,
+        )
+    except StorageError as error:
+        # Half an object cannot be taken back.
+        association.abort()
+        raise Aborted from error
     if answer == status.SUCCESS:
         return Sent.COMPLETED
     if status.is_warning(answer):

@@ -2,11 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from pydicom.dataset import Dataset
+from pydicom import dcmread
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filereader import read_dataset
+from pydicom.uid import UID
 from pynetdicom import AE, build_context, build_role, evt
 from pynetdicom.association import Association
 
@@ -24,11 +29,11 @@ FILES = (
     "MR_small_RLE",
     "JPEG2000",
     "SC_rgb_jpeg_dcmtk",
-    "ExplVR_BigEnd",
+    "SC_rgb_small_odd_big_endian",
     "image_dfl",
     "dx_image",
 )
-EXPLICIT, JPEG_2000 = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.4.91"
+EXPLICIT, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
 Answer = tuple[int, dict[str, int], list[str]]
 
 
@@ -119,13 +124,16 @@ class Getter:
 
 def given(archive: Archive, folder: Path, *names: str) -> tuple[list[str], dict[str, bytes]]:
     """File some of the files; their study UIDs, and their data sets by SOP Instance UID."""
-    from pydicom import dcmread
-
     folder.mkdir()
     for name in names:
         (folder / f"{name}.dcm").write_bytes((DATA / f"{name}.dcm").read_bytes())
     studies = [str(dcmread(path, stop_before_pixels=True).StudyInstanceUID) for path in folder.iterdir()]
     return studies, archive.files(folder)
+
+
+def padded(dataset: bytes) -> bytes:
+    """No fragment on the wire may be odd (PS3.8 annex E.2)."""
+    return dataset + b"\0" * (len(dataset) % 2)
 
 
 class TestMove:
@@ -138,7 +146,9 @@ class TestMove:
         answers = move(port, "WARD", "VIEWER", wanted(StudyInstanceUID=studies))
         assert answers[-1] == (0x0000, {"Completed": 7, "Failed": 0, "Warning": 0}, [])
         assert [counts["Remaining"] for _, counts, _ in answers[:-1]] == [6, 5, 4, 3, 2, 1]
-        assert {uid: content for uid, _, content in node.received} == data
+        assert {uid: content for uid, _, content in node.received} == {
+            uid: padded(content) for uid, content in data.items()
+        }
         stored = {one.sop_uid: one.transfer_syntax for one in archive.instances()}
         assert {uid: syntax for uid, syntax, _ in node.received} == stored
         assert node.callers == ["HUB"]
@@ -222,13 +232,35 @@ class TestMove:
 
     def test_objects_that_are_not_taken_are_listed(self, archive: Archive, port: int, tmp_path: Path) -> None:
         archive.device("WARD", address="127.0.0.1")
-        studies, data = given(archive, tmp_path / "in", "CT_small", "JPEG2000")
-        compressed = next(one.sop_uid for one in archive.instances() if one.transfer_syntax == JPEG_2000)
-        with StorageNode(syntaxes=(EXPLICIT,)).running() as plain:
+        studies, _ = given(archive, tmp_path / "in", "CT_small", "SC_rgb_jpeg_dcmtk")
+        other = next(one.sop_uid for one in archive.instances() if one.sop_class != CT_CLASS)
+        with StorageNode(classes=(CT_CLASS,)).running() as only_ct:
+            archive.device("ONLYCT", address="127.0.0.1", port=only_ct.port)
+            answers = move(port, "WARD", "ONLYCT", wanted(StudyInstanceUID=studies))
+            assert answers[-1] == (0xB000, {"Completed": 1, "Failed": 1, "Warning": 0}, [other])
+
+    @pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT])
+    def test_a_destination_without_codecs_gets_every_sample(
+        self, archive: Archive, port: int, tmp_path: Path, syntax: str
+    ) -> None:
+        """pydicom decodes what was filed; the samples that arrive must be the same."""
+        archive.device("WARD", address="127.0.0.1")
+        studies, _ = given(
+            archive, tmp_path / "in", "CT_small", "MR_small_RLE", "JPEG2000", "SC_rgb_small_odd_big_endian"
+        )
+        with StorageNode(syntaxes=(syntax,)).running() as plain:
             archive.device("PLAIN", address="127.0.0.1", port=plain.port)
             answers = move(port, "WARD", "PLAIN", wanted(StudyInstanceUID=studies))
-            assert answers[-1] == (0xB000, {"Completed": 1, "Failed": 1, "Warning": 0}, [compressed])
-        assert len(data) == 2
+            assert answers[-1] == (0x0000, {"Completed": 4, "Failed": 0, "Warning": 0}, [])
+        originals = {
+            (dataset := dcmread(path)).SOPInstanceUID: dataset for path in (tmp_path / "in").iterdir()
+        }
+        for uid, used, data in plain.received:
+            assert used == syntax
+            got = read_dataset(BytesIO(data), syntax == IMPLICIT, True)
+            got.file_meta = FileMetaDataset()
+            got.file_meta.TransferSyntaxUID = UID(syntax)
+            assert np.array_equal(got.pixel_array, originals[uid].pixel_array)
 
     def test_a_destination_that_refuses_is_away_or_leaves(self, archive: Archive, port: int) -> None:
         archive.device("WARD", address="127.0.0.1")
@@ -278,17 +310,18 @@ class TestGet:
         archive.device("WARD", address="127.0.0.1")
         studies, data = given(archive, tmp_path / "in", *FILES)
         classes = sorted({one.sop_class for one in archive.instances()})
-        for one in archive.instances():
+        stored = {one.sop_uid: one.transfer_syntax for one in archive.instances()}
+        for syntax in sorted(set(stored.values())):
             getter = Getter()
-            with getter.associated(port, "WARD", classes, [one.transfer_syntax]) as association:
+            with getter.associated(port, "WARD", classes, [syntax]) as association:
                 identifier = wanted(StudyInstanceUID=studies)
                 answers = [read(*each) for each in association.send_c_get(identifier, STUDY_ROOT_GET)]
-            assert getter.received == {
-                same.sop_uid: data[same.sop_uid]
-                for same in archive.instances()
-                if same.transfer_syntax == one.transfer_syntax
-            }
+            as_stored = {uid for uid, kept in stored.items() if kept == syntax}
+            assert as_stored <= getter.received.keys()
+            assert all(getter.received[uid] == padded(data[uid]) for uid in as_stored)
             assert answers[-1][1]["Completed"] == len(getter.received)
+            assert answers[-1][1]["Failed"] == len(stored) - len(getter.received)
+            assert syntax == EXPLICIT or as_stored == getter.received.keys()
 
     def test_planted_studies_and_cancel(self, archive: Archive, port: int) -> None:
         archive.device("WARD", address="127.0.0.1")
