@@ -11,8 +11,8 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import read_dataset
-from pydicom.uid import UID
-from pynetdicom import AE, build_context, build_role, evt
+from pydicom.uid import UID, AllTransferSyntaxes
+from pynetdicom import AE, AllStoragePresentationContexts, build_context, build_role, evt
 from pynetdicom.association import Association
 
 from hub.dicom.models import DicomNode
@@ -34,6 +34,7 @@ FILES = (
     "dx_image",
 )
 EXPLICIT, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
+ALL_CLASSES = tuple(str(context.abstract_syntax) for context in AllStoragePresentationContexts)
 Answer = tuple[int, dict[str, int], list[str]]
 
 
@@ -50,7 +51,7 @@ def port(archive: Archive) -> Iterator[int]:
 
 @pytest.fixture
 def node() -> Iterator[StorageNode]:
-    with StorageNode().running() as node:
+    with StorageNode(syntaxes=tuple(AllTransferSyntaxes), classes=ALL_CLASSES).running() as node:
         yield node
 
 
