@@ -1,20 +1,17 @@
 """``hub site|device|user|token``: registering who and what may take part."""
 
-import json
 import sys
 from datetime import UTC, date, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 from sqlalchemy.orm import Session
 
 from hub.auth import service as auth
 from hub.auth.accounts import create_account
 from hub.auth.repository import AuthRepository
 from hub.auth.roles import Role
-from hub.cli_support import AsJson, cli_actor, fail, open_hub
+from hub.cli_support import AsJson, cli_actor, fail, open_hub, show_rows
 from hub.sites import service as sites
 from hub.sites.repository import SiteRepository
 
@@ -40,19 +37,6 @@ def _site_id(session: Session, code: str | None) -> str | None:
     return sites.require_site(session, code).id if code else None
 
 
-def _show(rows: list[dict[str, Any]], as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(rows, ensure_ascii=False))
-        return
-    if not rows:
-        typer.echo("none")
-        return
-    table = Table(*rows[0])
-    for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
-    Console().print(table)
-
-
 @site_app.command("add")
 def site_add(context: typer.Context, code: str, name: str) -> None:
     """Register a site under a short code."""
@@ -69,7 +53,7 @@ def site_list(context: typer.Context, as_json: AsJson = False) -> None:
             {"code": site.code, "number": site.number, "name": site.name, "active": site.active}
             for site in SiteRepository(session).sites()
         ]
-    _show(rows, as_json)
+    show_rows(rows, as_json)
 
 
 @device_app.command("add")
@@ -114,7 +98,7 @@ def device_list(context: typer.Context, as_json: AsJson = False) -> None:
             }
             for device in repository.devices()
         ]
-    _show(rows, as_json)
+    show_rows(rows, as_json)
 
 
 @user_app.command("add")
@@ -176,7 +160,7 @@ def user_list(context: typer.Context, as_json: AsJson = False) -> None:
             }
             for user in repository.users()
         ]
-    _show(rows, as_json)
+    show_rows(rows, as_json)
 
 
 @token_app.command("create")
@@ -215,7 +199,7 @@ def token_list(context: typer.Context, as_json: AsJson = False) -> None:
             }
             for token in AuthRepository(session).tokens()
         ]
-    _show(rows, as_json)
+    show_rows(rows, as_json)
 
 
 @token_app.command("revoke")

@@ -1,5 +1,6 @@
 """What the commands share: settings, context, errors in one line."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -7,6 +8,8 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from rich.console import Console
+from rich.table import Table
 from sqlalchemy.exc import SQLAlchemyError
 from typer.core import TyperGroup
 
@@ -68,3 +71,17 @@ def cli_actor() -> Actor:
     """Return who acts on the command line: the machine's administrator, who can read the files anyway."""
     posts = tuple(PostHeld(role, None, date(2000, 1, 1)) for role in (Role.ADMIN, Role.DIRECTOR))
     return Actor("system", "cli", "command line", "cli", posts)
+
+
+def show_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
+    """Print rows as a table, or as JSON."""
+    if as_json:
+        typer.echo(json.dumps(rows, ensure_ascii=False))
+        return
+    if not rows:
+        typer.echo("none")
+        return
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    Console().print(table)

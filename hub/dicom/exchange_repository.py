@@ -163,6 +163,11 @@ class ForwardRepository(Repository):
             )
         )
 
+    def kinds(self, limit: int) -> list[tuple[str, str]]:
+        """Return pairs of SOP class and transfer syntax that the archive holds."""
+        statement = select(Instance.sop_class, Instance.transfer_syntax).distinct().limit(limit)
+        return [(sop_class, syntax) for sop_class, syntax in self.session.execute(statement)]
+
     def forget_sent(self, task_id: str) -> None:
         """Forget what a task has delivered, so that all is sent again."""
         self.session.execute(delete(ForwardedObject).where(ForwardedObject.task_id == task_id))

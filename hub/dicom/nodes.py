@@ -17,8 +17,11 @@ from hub.context import Context
 from hub.dicom.exchange_repository import ForwardRepository, NodeRepository
 from hub.dicom.listening import TlsMisconfigured, client_context
 from hub.dicom.models import DicomNode
+from hub.dicom.sending import MOST_PAIRS, proposal
+from hub.dicom.wire.association import Association
 from hub.dicom.wire.errors import AssociationEnded, PeerRefused, PeerUnreachable, ProtocolError, TimedOut
-from hub.dicom.wire.requestor import Target, echo
+from hub.dicom.wire.requestor import Target, connect, echo
+from hub.dicom.wire.service import WIRE_SYNTAXES
 from hub.errors import Conflict, HubError, NotFound, Rejected
 from hub.jobs.queue import enqueue
 from hub.kit.ids import new_id
@@ -79,6 +82,21 @@ class EchoResult:
     def works(self) -> bool:
         """Whether the node answered as it should."""
         return self.outcome == ANSWERS
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of object by SOP class and transfer syntax."""
+
+    sop_class: str
+    transfer_syntax: str
+
+
+@dataclass(frozen=True)
+class KindTaken(Kind):
+    """Whether a node takes a kind of object: ``as stored``, ``plain`` (when it can be decoded) or ``no``."""
+
+    taken: str
 
 
 def add_node(session: Session, facts: NodeFacts, *, now: datetime, actor: ActorRef) -> DicomNode:
@@ -196,6 +214,37 @@ def echo_node(context: Context, node_id: str) -> EchoResult:
             if result.works and node.failures:
                 try_now(session, node)
     return result
+
+
+def survey_node(context: Context, node_id: str) -> list[KindTaken]:
+    """Negotiate for the kinds of objects that the archive holds, and send nothing.
+
+    Raises
+    ------
+    NotFound
+        There is no such node.
+    PeerUnreachable, PeerRefused, TlsMisconfigured
+        No association comes about.
+    """
+    with context.db.reading() as session:
+        node = NodeRepository(session).node(node_id)
+        kinds = [Kind(*each) for each in ForwardRepository(session).kinds(MOST_PAIRS)]
+    if node is None:
+        raise NotFound("no such node")
+    if not kinds:
+        return []
+    association = connect(target_of(node, context.settings), proposal(kinds), timeout_seconds=ECHO_SECONDS)
+    try:
+        return [KindTaken(one.sop_class, one.transfer_syntax, _taken(association, one)) for one in kinds]
+    finally:
+        association.release()
+
+
+def _taken(association: Association, kind: Kind) -> str:
+    if association.context_for(kind.sop_class, kind.transfer_syntax):
+        return "as stored"
+    plain = any(association.context_for(kind.sop_class, syntax) for syntax in WIRE_SYNTAXES)
+    return "plain" if plain else "no"
 
 
 def _echo(node: DicomNode, settings: Settings) -> EchoResult:
