@@ -9,7 +9,11 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from hub.db.base import Base, HasId
 from hub.kit.people import searchable_name
+from hub.kit.pinyin import name_by_sound
 from hub.kit.text import person_name
+
+PINYIN_MARK = "~"
+"""Begins a `Study.name_alias` that nobody wrote: only a fuzzy search heeds it."""
 
 BY_PREFIX = "text_pattern_ops"
 """PostgreSQL's kind of index that serves LIKE 'prefix%' in every collation; SQLite's all do."""
@@ -17,19 +21,25 @@ BY_PREFIX = "text_pattern_ops"
 
 def _name_key(context: ExecutionContext) -> str:
     """Return the searchable form of a new row's patient name."""
-    return searchable_name(context.get_current_parameters()["patient_name"])  # type: ignore[attr-defined]
+    given = context.get_current_parameters()  # type: ignore[attr-defined]
+    return searchable_name(given.get("patient_name") or "")
 
 
 def _name_alias(context: ExecutionContext) -> str:
-    """Return the searchable alphabetic form of a name that is shown in ideographs."""
+    """Return the searchable form in letters of a new row's name that is shown in ideographs."""
     given = context.get_current_parameters()  # type: ignore[attr-defined]
-    raw = given.get("name_raw") or b""
-    if b"=" not in raw:
-        return ""
-    name = person_name(raw, given.get("declared_charset") or "", given.get("name_charset") or None)
-    return (
-        searchable_name(name.alphabetic) if name.display == given["patient_name"] and name.ideographic else ""
-    )
+    shown, raw = given.get("patient_name") or "", given.get("name_raw") or b""
+    if b"=" in raw:
+        name = person_name(raw, given.get("declared_charset") or "", given.get("name_charset") or None)
+        if name.display == shown and name.ideographic and name.alphabetic:
+            return searchable_name(name.alphabetic)
+    return alias_by_sound(shown)
+
+
+def alias_by_sound(name: str) -> str:
+    """Return the alias of a name whose form in letters nobody wrote; empty when it has letters."""
+    sound = name_by_sound(name)
+    return f"{PINYIN_MARK}{sound}"[:200] if sound else ""
 
 
 class Study(HasId, Base):
@@ -54,7 +64,7 @@ class Study(HasId, Base):
     name_key: Mapped[str] = mapped_column(String(200), default=_name_key)
     """`patient_name` as it is searched: one case, one width, single spaces."""
     name_alias: Mapped[str] = mapped_column(String(200), default=_name_alias)
-    """The alphabetic form in the same way, of a name that is shown in ideographs."""
+    """The alphabetic form in the same way, of a name that is shown in ideographs; or how that sounds."""
     name_charset: Mapped[str] = mapped_column(String(32), default="")
     """Character set in which the name was read; it may differ from the declared one."""
     name_confidence: Mapped[float] = mapped_column(default=1.0)
@@ -91,7 +101,7 @@ class Study(HasId, Base):
 @event.listens_for(Study.patient_name, "set")
 def _name_changed(study: Study, name: str, _before: object, _initiator: object) -> None:
     """Keep the searched form beside the shown one when a name is corrected."""
-    study.name_key = searchable_name(name)
+    study.name_key, study.name_alias = searchable_name(name), alias_by_sound(name)
 
 
 class Series(HasId, Base):

@@ -1,27 +1,53 @@
-"""Searching the index by DICOM attributes (PS3.4 section C.2.2.2), for DICOMweb."""
+"""Searching the index by DICOM attributes (PS3.4 section C.2.2.2), for DICOMweb.
 
+The archive may hold a million studies, and an answer is wanted newest first: either the
+newest are walked through until enough of them match, or the few that match are fetched
+and sorted. PostgreSQL knows from its statistics which is shorter. SQLite has none, so
+that here a bounded count of each condition decides, and the way not to be taken is
+barred to the planner.
+"""
+
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, cast
 
-from sqlalchemy import ColumnElement, Select, and_, exists, false, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Select,
+    and_,
+    exists,
+    false,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+    union_all,
+)
 from sqlalchemy.orm import InstrumentedAttribute
 
 from hub.audit.models import AuditEvent
 from hub.audit.tags import Tag
 from hub.auth.actor import Actor
-from hub.catalogue.models import Instance, Series, Study
+from hub.auth.roles import Permission
+from hub.catalogue.models import PINYIN_MARK, Instance, Series, Study
 from hub.catalogue.repository import CatalogueRepository
+from hub.kit.people import has_han
 
 STUDY_COLUMNS: dict[str, InstrumentedAttribute[Any]] = {
     "StudyInstanceUID": Study.study_uid,
     "StudyDate": Study.study_date,
     "StudyTime": Study.study_time,
     "StudyDescription": Study.description,
+    "StudyID": Study.study_number,
     "AccessionNumber": Study.accession,
+    "ReferringPhysicianName": Study.referring_name,
     "PatientID": Study.local_id,
-    "PatientName": Study.patient_name,
+    "PatientName": Study.name_key,
     "PatientBirthDate": Study.birth_date,
     "PatientSex": Study.sex,
 }
@@ -31,6 +57,10 @@ SERIES_COLUMNS: dict[str, InstrumentedAttribute[Any]] = {
     "SeriesNumber": Series.number,
     "SeriesDescription": Series.description,
     "BodyPartExamined": Series.body_part,
+    "PerformedProcedureStepStartDate": Series.performed_date,
+    "PerformedProcedureStepStartTime": Series.performed_time,
+    "RequestAttributesSequence.ScheduledProcedureStepID": Series.step_id,
+    "RequestAttributesSequence.RequestedProcedureID": Series.procedure_id,
 }
 INSTANCE_COLUMNS: dict[str, InstrumentedAttribute[Any]] = {
     "SOPInstanceUID": Instance.sop_uid,
@@ -40,6 +70,25 @@ INSTANCE_COLUMNS: dict[str, InstrumentedAttribute[Any]] = {
 _COLUMNS = STUDY_COLUMNS | SERIES_COLUMNS | INSTANCE_COLUMNS
 
 MODALITIES_IN_STUDY = "ModalitiesInStudy"
+STUDY_MOMENT = "StudyDate StudyTime"
+STEP_MOMENT = "PerformedProcedureStepStartDate PerformedProcedureStepStartTime"
+"""A date and its time, matched as one (PS3.4 section C.2.2.2.5.4)."""
+
+FEW = 5000
+"""So many studies are fetched and sorted; where more match, the newest are walked through."""
+
+_PINS = frozenset({"StudyInstanceUID", "PatientID", "AccessionNumber", "SeriesInstanceUID", "SOPInstanceUID"})
+"""What few objects have in common: with one of these there is nothing to weigh up."""
+
+_MOMENTS = {
+    STUDY_MOMENT: (Study.study_date, Study.study_time),
+    STEP_MOMENT: (Series.performed_date, Series.performed_time),
+}
+_DAYS = frozenset({"StudyDate", STUDY_MOMENT})
+"""What the order of the answer is an index of."""
+
+_LAST = "\U0010ffff"
+_NEWEST = (Study.study_date.desc(), Study.study_time.desc(), Study.id.desc())
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +96,14 @@ class Match:
     r"""One condition on one attribute.
 
     ``any_of``: one of `values`. ``wildcard``: one of the patterns, ``*`` and ``?``, case as
-    written. ``name``: the same without regard to case. ``range``: from the first value to
-    the second, both included; an empty one leaves that side open.
+    written. ``name``: the same for a person's name, without regard to case. ``words``: a
+    name in which each of `values`, folded, begins a word, in any order. ``range``: from
+    the first value to the second, both included; an empty one leaves that side open; of a
+    date and its time together `values` are date, time, date, time. ``empty``: no value.
     """
 
     keyword: str
-    kind: Literal["any_of", "wildcard", "name", "range"]
+    kind: Literal["any_of", "wildcard", "name", "words", "range", "empty"]
     values: tuple[str | int, ...]
 
 
@@ -74,56 +125,98 @@ class SearchRepository(CatalogueRepository):
         ).all()
 
     def studies(
-        self, actor: Actor, matches: Iterable[Match], part: Slice, site_id: str | None = None
+        self, actor: Actor, matches: Sequence[Match], part: Slice, site_id: str | None = None
     ) -> Sequence[Study]:
         """Return matching studies, newest first."""
-        statement = self._readable(actor, site_id).where(*map(self._condition, matches))
-        statement = statement.order_by(Study.study_date.desc(), Study.study_time.desc(), Study.id.desc())
+        statement = self._matching(actor, matches, site_id).order_by(*_NEWEST)
         return self.session.scalars(statement.limit(part.limit).offset(part.offset)).all()
 
+    def count_studies(self, actor: Actor, matches: Sequence[Match], site_id: str | None = None) -> int | None:
+        """Return how many studies match; None when they are many, or counting them would take long."""
+        return self._count(self._matching(actor, matches, site_id), matches)
+
     def series_found(
-        self, actor: Actor, matches: Iterable[Match], part: Slice, site_id: str | None = None
-    ) -> Sequence[tuple[Study, Series, int]]:
-        """Return matching series with their study and their number of instances."""
-        instances = (
-            select(func.count())
-            .select_from(Instance)
-            .where(Instance.series_id == Series.id)
-            .scalar_subquery()
-        )
+        self, actor: Actor, matches: Sequence[Match], part: Slice, site_id: str | None = None
+    ) -> Sequence[tuple[Study, Series]]:
+        """Return matching series with their study, newest study first."""
         statement = (
-            self._readable(actor, site_id)
+            self._matching(actor, matches, site_id)
             .join(Series, Series.study_id == Study.id)
-            .with_only_columns(Study, Series, instances)
-            .where(*map(self._condition, matches))
-            .order_by(Study.study_date.desc(), Study.id.desc(), Series.number, Series.series_uid)
+            .with_only_columns(Study, Series)
+            .order_by(*_NEWEST, Series.number, Series.series_uid)
         )
         rows = self.session.execute(statement.limit(part.limit).offset(part.offset))
-        return [(study, series, count) for study, series, count in rows]
+        return [(study, series) for study, series in rows]
+
+    def count_series(self, actor: Actor, matches: Sequence[Match], site_id: str | None = None) -> int | None:
+        """Return how many series match; None when they are many, or counting them would take long."""
+        statement = self._matching(actor, matches, site_id).join(Series, Series.study_id == Study.id)
+        return self._count(statement, matches)
 
     def instances_found(
-        self, actor: Actor, matches: Iterable[Match], part: Slice, site_id: str | None = None
+        self, actor: Actor, matches: Sequence[Match], part: Slice, site_id: str | None = None
     ) -> Sequence[tuple[Study, Series, Instance]]:
-        """Return matching instances with their study and series."""
+        """Return matching instances with their study and series, newest study first."""
         statement = (
-            self._readable(actor, site_id)
-            .join(Series, Series.study_id == Study.id)
-            .join(Instance, Instance.series_id == Series.id)
+            self._with_instances(actor, matches, site_id)
             .with_only_columns(Study, Series, Instance)
-            .where(*map(self._condition, matches))
-            .order_by(Study.id, Series.number, Series.series_uid, Instance.number, Instance.sop_uid)
+            .order_by(*_NEWEST, Series.number, Series.series_uid, Instance.number, Instance.sop_uid)
         )
         rows = self.session.execute(statement.limit(part.limit).offset(part.offset))
         return [(study, series, instance) for study, series, instance in rows]
 
+    def count_instances(
+        self, actor: Actor, matches: Sequence[Match], site_id: str | None = None
+    ) -> int | None:
+        """Return how many instances match; None when they are many, or counting them would take long."""
+        return self._count(self._with_instances(actor, matches, site_id), matches)
+
+    def first_of_studies(self, study_ids: Iterable[str]) -> dict[str, tuple[Series, Instance]]:
+        """Return the first instance of each study's first series, to stand for the study."""
+        first = (
+            select(Instance.id)
+            .join(Series, Series.id == Instance.series_id)
+            .where(Series.study_id == Study.id)
+            .order_by(Series.number, Series.series_uid, Instance.number, Instance.sop_uid)
+            .limit(1)
+            .correlate(Study)
+            .scalar_subquery()
+        )
+        statement = (
+            select(Study.id, Series, Instance)
+            .select_from(Study)
+            .join(Instance, Instance.id == first)
+            .join(Series, Series.id == Instance.series_id)
+            .where(Study.id.in_(list(study_ids)))
+        )
+        return {study: (series, instance) for study, series, instance in self.session.execute(statement)}
+
+    def first_of_series(self, series_ids: Iterable[str]) -> dict[str, Instance]:
+        """Return the first instance of each series, to stand for the series."""
+        first = (
+            select(Instance.id)
+            .where(Instance.series_id == Series.id)
+            .order_by(Instance.number, Instance.sop_uid)
+            .limit(1)
+            .correlate(Series)
+            .scalar_subquery()
+        )
+        statement = (
+            select(Series.id, Instance)
+            .select_from(Series)
+            .join(Instance, Instance.id == first)
+            .where(Series.id.in_(list(series_ids)))
+        )
+        return dict(self.session.execute(statement).all())
+
     def modalities(self, study_ids: Iterable[str]) -> dict[str, list[str]]:
         """Return the modalities of each study's series, in alphabetical order."""
-        found: dict[str, list[str]] = {}
+        found: dict[str, set[str]] = {}
         statement = select(Series.study_id, Series.modality).where(Series.study_id.in_(list(study_ids)))
-        for study_id, modality in self.session.execute(statement.distinct().order_by(Series.modality)):
+        for study_id, modality in self.session.execute(statement):
             if modality:
-                found.setdefault(study_id, []).append(modality)
-        return found
+                found.setdefault(study_id, set()).add(modality)
+        return {study_id: sorted(modalities) for study_id, modalities in found.items()}
 
     def has_noted(self, tag: Tag, actor_id: str, study_id: str, since: datetime) -> bool:
         """Tell whether the trail already says since then that somebody did this to a study."""
@@ -136,20 +229,101 @@ class SearchRepository(CatalogueRepository):
         )
         return self.session.scalars(statement.limit(1)).first() is not None
 
-    def _readable(self, actor: Actor, site_id: str | None) -> Select[Any]:
-        statement = self.readable_studies(actor).where(Study.n_instances > 0)
-        return statement if site_id is None else statement.where(Study.site_id == site_id)
+    def _readable(self, actor: Actor, site_id: str | None, *, indexed: bool = True) -> Select[Any]:
+        """Return the studies an actor may see; without `indexed` no index of sites is used for it."""
+        if indexed:
+            statement = self.readable_studies(actor)
+        else:
+            sites = actor.sites_for(Permission.IMAGES_VIEW)
+            statement = select(Study)
+            statement = statement if sites is None else statement.where(_barred(Study.site_id).in_(sites))
+        statement = statement.where(Study.n_instances > 0)
+        if site_id is None:
+            return statement
+        return statement.where((Study.site_id if indexed else _barred(Study.site_id)) == site_id)
 
-    def _condition(self, match: Match) -> ColumnElement[bool]:
+    def _with_instances(self, actor: Actor, matches: Sequence[Match], site_id: str | None) -> Select[Any]:
+        return (
+            self._matching(actor, matches, site_id)
+            .join(Series, Series.study_id == Study.id)
+            .join(Instance, Instance.series_id == Series.id)
+        )
+
+    def _count(self, statement: Select[Any], matches: Sequence[Match]) -> int | None:
+        if not (all(match.keyword in _DAYS for match in matches) or self._leading(matches)):
+            return None
+        some = statement.with_only_columns(literal_column("1")).order_by(None).limit(FEW + 1).subquery()
+        count = self.session.scalar(select(func.count()).select_from(some)) or 0
+        return count if count <= FEW else None
+
+    def _matching(self, actor: Actor, matches: Sequence[Match], site_id: str | None) -> Select[Any]:
+        """Return the readable studies under conditions, written so that the shorter way is taken."""
+        if not self._lite:
+            return self._readable(actor, site_id).where(*map(self._condition, matches))
+        leading = self._leading(matches)
+        conditions = [self._condition(match, barred=match.keyword not in _DAYS) for match in matches]
+        if leading is None:
+            return self._readable(actor, site_id).where(*conditions)
+        # A table expression of its own is read first, before anything is put in order.
+        few = self._studies_of(leading).cte("few").prefix_with("MATERIALIZED")
+        readable = self._readable(actor, site_id, indexed=False)
+        return readable.where(Study.id.in_(select(few.c[0])), *conditions)
+
+    def _leading(self, matches: Sequence[Match]) -> Match | None:
+        """Return a condition that few studies meet, None when every one of them is met by many."""
+        for match in matches:
+            if match.keyword in _PINS and match.kind == "any_of":
+                return match
+        for match in matches:
+            if _has_prefix(match):
+                some = self._studies_of(match).limit(FEW + 1).subquery()
+                if (self.session.scalar(select(func.count()).select_from(some)) or 0) <= FEW:
+                    return match
+        return None
+
+    def _studies_of(self, match: Match) -> Select[Any] | CompoundSelect[Any]:
+        """Return the row ids of the studies that meet a condition, by its own index."""
+        if match.keyword == MODALITIES_IN_STUDY:
+            return select(Series.study_id).where(self._compared(Series.modality, match))
+        if match.keyword in SERIES_COLUMNS:
+            return select(Series.study_id).where(self._condition(match))
+        if match.keyword in INSTANCE_COLUMNS:
+            joined = select(Series.study_id).join(Instance, Instance.series_id == Series.id)
+            return joined.where(self._condition(match))
+        if match.keyword == "PatientName":
+            names = (Study.name_key, Study.name_alias)
+            return union_all(*(select(Study.id).where(self._compared(name, match)) for name in names))
+        return select(Study.id).where(self._condition(match))
+
+    @property
+    def _lite(self) -> bool:
+        return self.session.get_bind().dialect.name == "sqlite"
+
+    def _condition(self, match: Match, *, barred: bool = False) -> ColumnElement[bool]:
         if match.keyword == MODALITIES_IN_STUDY:
             # A table of its own, so that the condition also works where series are listed.
             other = Series.__table__.alias()
             return exists().where(other.c.study_id == Study.id, self._compared(other.c.modality, match))
-        return self._compared(_COLUMNS[match.keyword], match)
+        if match.keyword in _MOMENTS:
+            return _between(*_MOMENTS[match.keyword], match.values)
+        column = _COLUMNS[match.keyword]
+        if match.keyword != "PatientName":
+            return self._compared(
+                _barred(column) if barred and match.keyword in STUDY_COLUMNS else column, match
+            )
+        names = [_barred(name) if barred else name for name in (Study.name_key, Study.name_alias)]
+        if match.kind == "words":
+            return and_(*(or_(*(_has_word(name, str(word)) for name in names)) for word in match.values))
+        if match.kind == "empty":
+            return Study.name_key == ""
+        return or_(*(self._compared(name, match) for name in names))
 
     def _compared(self, column: Any, match: Match) -> ColumnElement[bool]:
         if match.kind == "any_of":
             return cast("ColumnElement[bool]", column.in_(match.values))
+        if match.kind == "empty":
+            nothing = column.is_(None) if column.type.python_type is int else column == ""
+            return cast("ColumnElement[bool]", nothing)
         if match.kind == "range":
             low, high = match.values
             bounds = [column != ""]
@@ -158,18 +332,56 @@ class SearchRepository(CatalogueRepository):
             if high:
                 bounds.append(column <= high)
             return and_(*bounds)
-        like = self._like_any_case if match.kind == "name" else self._like
-        return or_(false(), *(like(column, str(value)) for value in match.values))
+        if match.kind == "words":
+            return and_(*(_has_word(func.lower(column), str(word)) for word in match.values))
+        if match.kind == "name" and column.key not in {Study.name_key.key, Study.name_alias.key}:
+            column = func.lower(column)
+        return or_(false(), *(self._like(column, str(value)) for value in match.values))
 
     def _like(self, column: Any, pattern: str) -> Any:
         """Match with regard to case, which SQLite does with GLOB only."""
-        if self.session.get_bind().dialect.name == "sqlite":
-            return column.op("GLOB", is_comparison=True)(pattern.replace("[", "[[]"))
-        return column.like(_sql_pattern(pattern), escape="/")
+        if not self._lite:
+            return column.like(_sql_pattern(pattern), escape="/")
+        fits = column.op("GLOB", is_comparison=True)(pattern.replace("[", "[[]"))
+        prefix = _prefix(pattern)
+        return and_(column >= prefix, column < prefix + _LAST, fits) if prefix else fits
 
-    @staticmethod
-    def _like_any_case(column: Any, pattern: str) -> Any:
-        return func.lower(column).like(_sql_pattern(pattern.lower()), escape="/")
+
+def _has_prefix(match: Match) -> bool:
+    """Tell whether an index can find what meets a condition."""
+    if match.keyword == MODALITIES_IN_STUDY:
+        return match.kind in {"any_of", "wildcard"} and all(map(_prefix, map(str, match.values)))
+    indexed = match.keyword in {"PatientID", "AccessionNumber", "PatientName"}
+    return indexed and match.kind in {"wildcard", "name"} and all(map(_prefix, map(str, match.values)))
+
+
+def _prefix(pattern: str) -> str:
+    return re.split(r"[*?]", pattern, maxsplit=1)[0]
+
+
+def _barred(column: Any) -> Any:
+    """Return a column in a form that no index is of."""
+    return column.op("||")("")
+
+
+def _between(day: Any, time: Any, values: tuple[str | int, ...]) -> ColumnElement[bool]:
+    """Match a date with its time as one moment."""
+    low_day, low_time, high_day, high_time = values
+    bounds = [day != ""]
+    if low_day:
+        bounds += [day >= low_day, tuple_(day, time) >= tuple_(literal(low_day), literal(low_time))]
+    if high_day:
+        bounds += [day <= high_day, tuple_(day, time) <= tuple_(literal(high_day), literal(high_time))]
+    return and_(*bounds)
+
+
+def _has_word(column: Any, word: str) -> ColumnElement[bool]:
+    """Match a folded name in which a word begins so; ideographs may stand anywhere, they have no words."""
+    text = _sql_pattern(word)
+    if has_han(word):
+        return cast("ColumnElement[bool]", column.like(f"%{text}%", escape="/"))
+    begins = (f"{text}%", f"% {text}%", f"{PINYIN_MARK}{text}%")
+    return or_(*(column.like(pattern, escape="/") for pattern in begins))
 
 
 def _sql_pattern(pattern: str) -> str:

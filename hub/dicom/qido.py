@@ -1,12 +1,13 @@
 """QIDO-RS: searching studies, series and instances (PS3.18 section 10.6)."""
 
 import json
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from hub.catalogue.models import Instance, Series, Study
+from hub.catalogue.models import Instance, Study
 from hub.catalogue.search import (
     INSTANCE_COLUMNS,
     MODALITIES_IN_STUDY,
@@ -16,7 +17,10 @@ from hub.catalogue.search import (
 )
 from hub.dicom.access import VIEWING, Visit, VisitDep, warning
 from hub.dicom.negotiate import choose_json
-from hub.dicom.query import Query, parse_query
+from hub.dicom.qido_fields import NOT_READ, SERIES_TAGS, STUDY_TAGS, Row, Wanted, complete
+from hub.dicom.qido_json import Json, instance_json, series_json, study_json
+from hub.dicom.query import Query, ignored_parameters, parse_query
+from hub.sites.repository import SiteRepository
 
 STUDY_KEYS = frozenset({*STUDY_COLUMNS, MODALITIES_IN_STUDY})
 SERIES_KEYS = frozenset(SERIES_COLUMNS)
@@ -32,76 +36,148 @@ MORE_RESULTS = (
 )
 """In the words of PS3.18 section 8.3.4.4."""
 
+TOTAL = "X-Total-Count"
+"""How many match altogether. The standard has no place for it; this header is what others use."""
+
 NO_CONTENT = 204
-Json = dict[str, Any]
 
 routes = APIRouter(dependencies=[VIEWING], tags=["DICOMweb"])
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """What a kind of search matches and returns.
+
+    Attributes
+    ----------
+    keys : frozenset of str
+        Attributes that can be matched.
+    tags : frozenset of str, optional
+        Attributes that may be returned; None for all that an instance has.
+    most : int
+        Results at once.
+    """
+
+    keys: frozenset[str]
+    tags: frozenset[str] | None
+    most: int
 
 
 @routes.get("/studies")
 def search_studies(visit: VisitDep) -> Response:
     """Search studies. Modality is understood as Modalities in Study."""
-    query = _query(visit, STUDY_KEYS | {"Modality"}, MOST_ANYWHERE)
+    level = Level(STUDY_KEYS | {"Modality"}, STUDY_TAGS, MOST_ANYWHERE)
+    query = _query(visit, level)
     matches = [
         Match(MODALITIES_IN_STUDY, match.kind, match.values) if match.keyword == "Modality" else match
         for match in query.matches
     ]
     studies = visit.index.studies(visit.actor, matches, query.part, visit.site_id)
     modalities = visit.index.modalities(study.id for study in studies)
-    found = [_study_json(visit, study, modalities.get(study.id, [])) for study in studies]
-    return _answer(visit, query, found, MOST_ANYWHERE)
+    found = [study_json(visit.root, study, modalities.get(study.id, [])) for study in studies]
+
+    def rows(shown: Sequence[Json]) -> list[Row]:
+        first = visit.index.first_of_studies(study.id for study in studies)
+        pairs = zip(shown, studies, strict=False)
+        return [Row(answer, study, *first[study.id]) for answer, study in pairs if study.id in first]
+
+    def count() -> int | None:
+        return visit.index.count_studies(visit.actor, matches, visit.site_id)
+
+    return _answer(visit, query, level, found, rows, count)
 
 
 @routes.get("/series")
 def search_series(visit: VisitDep) -> Response:
     """Search series of all studies; each comes with its study's attributes (PS3.18 section 10.6.3.3.2)."""
-    query = _query(visit, STUDY_KEYS | SERIES_KEYS, MOST_ANYWHERE)
-    rows = visit.index.series_found(visit.actor, query.matches, query.part, visit.site_id)
-    modalities = visit.index.modalities({study.id for study, _, _ in rows})
-    found = [
-        _study_json(visit, study, modalities.get(study.id, [])) | _series_json(visit, study, series, count)
-        for study, series, count in rows
-    ]
-    return _answer(visit, query, found, MOST_ANYWHERE)
+    level = Level(STUDY_KEYS | SERIES_KEYS, STUDY_TAGS | SERIES_TAGS, MOST_ANYWHERE)
+    return _series(visit, level, (), with_study=True)
+
+
+@routes.get("/instances")
+def search_instances(visit: VisitDep) -> Response:
+    """Search instances of all studies; each comes with its study's and its series' attributes."""
+    level = Level(STUDY_KEYS | SERIES_KEYS | INSTANCE_KEYS, None, MOST_ANYWHERE)
+    return _instances(visit, level, (), with_study=True, with_series=True)
 
 
 @routes.get("/studies/{study_uid}/series")
 def search_series_of_study(visit: VisitDep, study_uid: str) -> Response:
     """Search the series of one study."""
-    query = _query(visit, SERIES_KEYS, MOST_IN_STUDY)
-    matches = (_this_study(visit, study_uid), *query.matches)
-    rows = visit.index.series_found(visit.actor, matches, query.part, visit.site_id)
-    return _answer(visit, query, [_series_json(visit, *row) for row in rows], MOST_IN_STUDY)
+    level = Level(SERIES_KEYS, SERIES_TAGS, MOST_IN_STUDY)
+    return _series(visit, level, (_this_study(visit, study_uid),))
 
 
 @routes.get("/studies/{study_uid}/instances")
 def search_instances_of_study(visit: VisitDep, study_uid: str) -> Response:
     """Search the instances of one study; each comes with its series' attributes."""
-    query = _query(visit, SERIES_KEYS | INSTANCE_KEYS, MOST_IN_STUDY)
-    matches = (_this_study(visit, study_uid), *query.matches)
-    rows = visit.index.instances_found(visit.actor, matches, query.part, visit.site_id)
-    sizes: dict[str, int] = {}
-    if rows:
-        sizes = {series.id: count for series, count, _ in visit.index.series_sizes(rows[0][0].id)}
-    found = [
-        _series_json(visit, study, series, sizes[series.id]) | _instance_json(visit, study, series, instance)
-        for study, series, instance in rows
-    ]
-    return _answer(visit, query, found, MOST_IN_STUDY)
+    level = Level(SERIES_KEYS | INSTANCE_KEYS, None, MOST_IN_STUDY)
+    return _instances(visit, level, (_this_study(visit, study_uid),), with_series=True)
 
 
 @routes.get("/studies/{study_uid}/series/{series_uid}/instances")
 def search_instances_of_series(visit: VisitDep, study_uid: str, series_uid: str) -> Response:
     """Search the instances of one series."""
-    query = _query(visit, INSTANCE_KEYS, MOST_IN_STUDY)
+    level = Level(INSTANCE_KEYS, None, MOST_IN_STUDY)
     this = (_this_study(visit, study_uid), Match("SeriesInstanceUID", "any_of", (series_uid,)))
-    rows = visit.index.instances_found(visit.actor, (*this, *query.matches), query.part, visit.site_id)
-    return _answer(visit, query, [_instance_json(visit, *row) for row in rows], MOST_IN_STUDY)
+    return _instances(visit, level, this)
 
 
-def _query(visit: Visit, keywords: frozenset[str], most: int) -> Query:
+def _series(visit: Visit, level: Level, within: tuple[Match, ...], *, with_study: bool = False) -> Response:
+    query = _query(visit, level)
+    matches = (*within, *query.matches)
+    pairs = visit.index.series_found(visit.actor, matches, query.part, visit.site_id)
+    above = _studies_above(visit, [study for study, _ in pairs]) if with_study else {}
+    found = [above.get(study.id, {}) | series_json(visit.root, study, series) for study, series in pairs]
+
+    def rows(shown: Sequence[Json]) -> list[Row]:
+        first = visit.index.first_of_series(series.id for _, series in pairs)
+        zipped = zip(shown, pairs, strict=False)
+        return [Row(answer, *pair, first[pair[1].id]) for answer, pair in zipped if pair[1].id in first]
+
+    def count() -> int | None:
+        return visit.index.count_series(visit.actor, matches, visit.site_id)
+
+    return _answer(visit, query, level, found, rows, count)
+
+
+def _instances(
+    visit: Visit,
+    level: Level,
+    within: tuple[Match, ...],
+    *,
+    with_study: bool = False,
+    with_series: bool = False,
+) -> Response:
+    query = _query(visit, level)
+    matches = (*within, *query.matches)
+    triples = visit.index.instances_found(visit.actor, matches, query.part, visit.site_id)
+    above = _studies_above(visit, [study for study, _, _ in triples]) if with_study else {}
+    found = [
+        above.get(study.id, {})
+        | (series_json(visit.root, study, series) if with_series else {})
+        | instance_json(visit.root, study, series, instance)
+        for study, series, instance in triples
+    ]
+
+    def rows(shown: Sequence[Json]) -> list[Row]:
+        return [Row(answer, *triple) for answer, triple in zip(shown, triples, strict=False)]
+
+    def count() -> int | None:
+        return visit.index.count_instances(visit.actor, matches, visit.site_id)
+
+    return _answer(visit, query, level, found, rows, count)
+
+
+def _studies_above(visit: Visit, studies: Sequence[Study]) -> dict[str, Json]:
+    modalities = visit.index.modalities({study.id for study in studies})
+    each = {study.id: study for study in studies}.values()
+    return {study.id: study_json(visit.root, study, modalities.get(study.id, [])) for study in each}
+
+
+def _query(visit: Visit, level: Level) -> Query:
     # One more than is given, so that there being more is known.
-    return parse_query(visit.request.query_params.multi_items(), keywords, most + 1)
+    return parse_query(visit.request.query_params.multi_items(), level.keys, level.most + 1)
 
 
 def _this_study(visit: Visit, study_uid: str) -> Match:
@@ -109,86 +185,51 @@ def _this_study(visit: Visit, study_uid: str) -> Match:
     return Match("StudyInstanceUID", "any_of", (visit.study(study_uid).study_uid,))
 
 
-def _answer(visit: Visit, query: Query, found: list[Json], most: int) -> Response:
+def _answer(  # noqa: PLR0917 - what was asked, what was found, how to find out more
+    visit: Visit,
+    query: Query,
+    level: Level,
+    found: list[Json],
+    rows: Callable[[Sequence[Json]], list[Row]],
+    count: Callable[[], int | None],
+) -> Response:
     """Send the results; 204 without a body when there are none (PS3.18 Table 10.6.3-1)."""
     media_type = choose_json(visit.accepted)
-    texts = [*query.warnings, *([MORE_RESULTS] if len(found) > most else [])]
-    headers = {"Warning": ", ".join(warning(visit.own_root, text) for text in texts)} if texts else {}
-    if not found:
+    shown = found[: level.most]
+    wanted = Wanted(query.fields, query.everything, level.tags)
+    warnings = list(query.warnings)
+    if wanted.outside():
+        warnings.append(ignored_parameters(wanted.outside()))
+    needed = bool(shown) and wanted.needed(shown)
+    if needed and not complete(visit.context, rows(shown), wanted, visit.root, _charsets(visit)):
+        warnings.append(NOT_READ)
+    if len(found) > level.most:
+        warnings.append(MORE_RESULTS)
+    headers = {"Warning": ", ".join(warning(visit.own_root, text) for text in warnings)} if warnings else {}
+    ended = len(found) < query.part.limit and (found or not query.part.offset)
+    total = query.part.offset + len(found) if ended else count()
+    if total is not None:
+        headers[TOTAL] = str(total)
+    if not shown:
         return Response(status_code=NO_CONTENT, headers=headers)
-    body = json.dumps(found[:most], ensure_ascii=False, separators=(",", ":"))
+    body = json.dumps(shown, ensure_ascii=False, separators=(",", ":"))
     return Response(body, media_type=media_type, headers=headers)
 
 
-def _element(vr: str, *values: Any) -> Json:
-    """Return one element of DICOM JSON; a value that is not known is left out (PS3.18 section F.2.5)."""
-    present = [value for value in values if value not in {None, ""}]
-    return {"vr": vr, "Value": present} if present else {"vr": vr}
+def _charsets(visit: Visit) -> Callable[[Instance], str | None]:
+    """Return what tells the charset an object's device is known to use."""
+    known: dict[str, str | None] = {}
+    repository = SiteRepository(visit.index.session)
 
+    def charset_of(instance: Instance) -> str | None:
+        if instance.device_id is None:
+            return None
+        if instance.device_id not in known:
+            device = repository.device(instance.device_id)
+            known[instance.device_id] = device.charset if device else None
+        return known[instance.device_id]
 
-def _study_url(visit: Visit, study: Study) -> str:
-    # With the site, so that the address leads to this study whoever else has its UID.
-    return f"{visit.root}/sites/{study.site_id}/studies/{study.study_uid}"
-
-
-def _study_json(visit: Visit, study: Study, modalities: list[str]) -> Json:
-    """Return the attributes of PS3.18 Table 10.6.3-3, and the others of the study level in the index."""
-    name = {"vr": "PN", "Value": [{"Alphabetic": study.patient_name}]} if study.patient_name else {"vr": "PN"}
-    return {
-        "00080005": _element("CS", "ISO_IR 192"),
-        "00080020": _element("DA", study.study_date),
-        "00080030": _element("TM", study.study_time),
-        "00080050": _element("SH", study.accession),
-        "00080056": _element("CS", "ONLINE"),
-        "00080061": _element("CS", *modalities),
-        "00080090": _element("PN"),
-        "00081030": _element("LO", study.description),
-        "00081190": _element("UR", _study_url(visit, study)),
-        "00100010": name,
-        "00100020": _element("LO", study.local_id),
-        "00100030": _element("DA", study.birth_date),
-        "00100040": _element("CS", study.sex),
-        "0020000D": _element("UI", study.study_uid),
-        "00200010": _element("SH"),
-        "00201206": _element("IS", study.n_series),
-        "00201208": _element("IS", study.n_instances),
-    }
-
-
-def _series_json(visit: Visit, study: Study, series: Series, instances: int) -> Json:
-    """Return the attributes of PS3.18 Table 10.6.3-4 that are known."""
-    return {
-        "00080005": _element("CS", "ISO_IR 192"),
-        "00080060": _element("CS", series.modality),
-        "0008103E": _element("LO", series.description),
-        "00081190": _element("UR", f"{_study_url(visit, study)}/series/{series.series_uid}"),
-        "00180015": _element("CS", series.body_part),
-        "0020000D": _element("UI", study.study_uid),
-        "0020000E": _element("UI", series.series_uid),
-        "00200011": _element("IS", series.number),
-        "00201209": _element("IS", instances),
-    }
-
-
-def _instance_json(visit: Visit, study: Study, series: Series, instance: Instance) -> Json:
-    """Return the attributes of PS3.18 Table 10.6.3-5 that are known."""
-    url = f"{_study_url(visit, study)}/series/{series.series_uid}/instances/{instance.sop_uid}"
-    found = {
-        "00080005": _element("CS", "ISO_IR 192"),
-        "00080016": _element("UI", instance.sop_class),
-        "00080018": _element("UI", instance.sop_uid),
-        "00080056": _element("CS", "ONLINE"),
-        "00081190": _element("UR", url),
-        "00083002": _element("UI", instance.transfer_syntax),
-        "0020000D": _element("UI", study.study_uid),
-        "0020000E": _element("UI", series.series_uid),
-        "00200013": _element("IS", instance.number),
-    }
-    if instance.rows and instance.columns:
-        found["00280008"] = _element("IS", instance.frames)
-        found["00280010"] = _element("US", instance.rows)
-        found["00280011"] = _element("US", instance.columns)
-    return found
+    return charset_of
 
 
 router = APIRouter()

@@ -48,6 +48,8 @@ class NothingSent(Malformed):
 class UidConflict(Conflict):
     """Another object with this UID is filed already; these bytes are kept at the desk."""
 
+    dimse_status = 0x0111
+
 
 @dataclass(frozen=True)
 class Sent:

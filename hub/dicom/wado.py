@@ -20,6 +20,7 @@ from hub.dicom.answers import (
     ranged,
     value_of,
 )
+from hub.dicom.archive import wants_zip, zipped
 from hub.dicom.frames import Image, NoSuchFrame, native_frame_size
 from hub.dicom.negotiate import OCTETS, choose_files, choose_frames, choose_json, choose_octets
 from hub.dicom.retrieve import frame_syntax
@@ -42,13 +43,15 @@ class BadFrameList(Malformed):
 @routes.get("/studies/{study_uid}")
 def retrieve_study(visit: VisitDep, study_uid: str) -> Response:
     """Return every object of a study, as it was received or in a transfer syntax that is asked for."""
-    return _files(visit, *visit.objects(study_uid))
+    found = visit.objects(study_uid)
+    return zipped(visit, *found, study_uid) if wants_zip(visit.accepted) else _files(visit, *found)
 
 
 @routes.get(SERIES)
 def retrieve_series(visit: VisitDep, study_uid: str, series_uid: str) -> Response:
     """Return every object of a series."""
-    return _files(visit, *visit.objects(study_uid, series_uid))
+    found = visit.objects(study_uid, series_uid)
+    return zipped(visit, *found, series_uid) if wants_zip(visit.accepted) else _files(visit, *found)
 
 
 @routes.get(INSTANCE)

@@ -5,6 +5,7 @@ the usual one. Surnames have readings of their own (单 is Shan, not Dan), which
 dictionary of words does not know.
 """
 
+import re
 import unicodedata
 from functools import lru_cache
 
@@ -71,6 +72,18 @@ def name_in_letters(name: str) -> str:
     whole = "".join(_syllables(family))
     surname = SURNAME_READINGS.get(family) or (whole.capitalize() if given else whole)
     return f"{surname}^{''.join(_syllables(given))}" if given else surname
+
+
+def name_by_sound(name: str) -> str:
+    """Return the words by which a Chinese name is looked for in letters: ``wang xiuying ying`` for 王秀英.
+
+    Empty for other names. Each word may also be typed in part.
+    """
+    if not has_han(name):
+        return ""
+    family, _, given = name_in_letters(name).partition("^")
+    syllables = re.findall("[A-Z][^A-Z]*", given)
+    return " ".join((family, given, *syllables[1:])).strip().casefold()
 
 
 def words_in_letters(text: str) -> str:

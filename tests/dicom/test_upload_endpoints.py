@@ -2,8 +2,6 @@
 
 import hashlib
 import io
-import threading
-import time
 import zipfile
 from pathlib import Path
 
@@ -12,8 +10,6 @@ from sqlalchemy import select
 
 from hub.auth.roles import Role
 from hub.catalogue.models import Instance, Quarantined, Series, Study
-from hub.dicom import upload_endpoints
-from hub.dicom.upload_endpoints import UploadBusy
 from storage.errors import StoreUnreachable
 from tests.dicom.samples import DATA, build, element, file_of
 from tests.fixtures.world import World
@@ -132,39 +128,10 @@ def test_a_store_that_does_not_answer_asks_for_the_same_again(
 
     client = sqlite_world.client("tech_dp")
     with monkeypatch.context() as patched:
-        patched.setattr(sqlite_world.context.store, "put", away)
+        patched.setattr(sqlite_world.context.store, "stage", away)
         answer = client.post("/api/v1/dicom", files=parts(CT))
         assert (answer.status_code, answer.json()["code"]) == (503, "StoreUnavailable")
     assert client.post("/api/v1/dicom", files=parts(CT)).status_code == 200
-
-
-def test_a_file_over_the_limit_is_not_read(sqlite_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upload_endpoints, "FILE_BYTES", 1000)
-    answer = sqlite_world.client("tech_dp").post("/api/v1/dicom", files=parts(CT))
-    assert answer.json()["refused"][0]["code"] == "TooLarge"
-
-
-def test_large_files_wait_for_room_and_do_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    room = upload_endpoints._Room(100)
-    order: list[str] = []
-
-    def second() -> None:
-        with room.hold(60):
-            order.append("second")
-
-    with room.hold(60):
-        thread = threading.Thread(target=second)
-        thread.start()
-        while not room._condition._waiters:  # type: ignore[attr-defined]
-            time.sleep(0.01)
-        monkeypatch.setattr(upload_endpoints, "WAIT_SECONDS", 0.05)
-        with pytest.raises(UploadBusy), room.hold(41):
-            order.append("never")
-        order.append("first")
-    thread.join(5)
-    assert order == ["first", "second"]
-    with room.hold(1000):  # alone, even a file beyond the room is served
-        pass
 
 
 def test_the_catalogue_says_the_bytes_it_holds(sqlite_world: World) -> None:

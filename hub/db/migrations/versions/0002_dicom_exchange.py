@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 import hub.db.base
+from hub.catalogue.models import alias_by_sound
 from hub.kit.people import searchable_name
 
 revision = "0002"
@@ -306,14 +307,19 @@ def _remove_what_is_searched() -> None:
 
 
 def _fill_name_keys() -> None:
-    """Bring the searched form of the names that are there already up to date."""
-    study = sa.table("study", sa.column("id"), sa.column("patient_name"), sa.column("name_key"))
+    """Bring the searched forms of the names that are there already up to date."""
+    study = sa.table("study", *map(sa.column, ("id", "patient_name", "name_key", "name_alias")))
     connection = op.get_bind()
     named = connection.execute(sa.select(study.c.id, study.c.patient_name)).all()
     filled = study.update().where(study.c.id == sa.bindparam("row"))
     if named:
-        keys = [{"row": row, "name_key": searchable_name(name)} for row, name in named]
-        connection.execute(filled.values(name_key=sa.bindparam("name_key")), keys)
+        keys = [
+            {"row": row, "name_key": searchable_name(name), "name_alias": alias_by_sound(name)}
+            for row, name in named
+        ]
+        connection.execute(
+            filled.values(name_key=sa.bindparam("name_key"), name_alias=sa.bindparam("name_alias")), keys
+        )
 
 
 def downgrade() -> None:
