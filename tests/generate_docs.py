@@ -406,6 +406,22 @@ def query_keys_block() -> str:
     return table(("attribute", "tag", "level"), rows)
 
 
+def retrieve_keys_block() -> str:
+    """What C-FIND can ask for, by level."""
+    from hub.dicom.qr_keys import KEYS, UNIQUE_KEYS
+
+    rows = (
+        (
+            key.keyword,
+            f"({key.tag >> 16:04X},{key.tag & 0xFFFF:04X})",
+            key.level.name,
+            "unique" if key in UNIQUE_KEYS.values() else "yes" if key.matched else "",
+        )
+        for key in KEYS.values()
+    )
+    return table(("attribute", "tag", "level", "matched"), rows)
+
+
 def worklist_keys_block() -> str:
     """What a worklist query can ask for; attributes without a value are returned empty."""
     from hub.worklist import mwl_keys
@@ -471,6 +487,7 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "docs/conformance.md": {
         "storage_classes": storage_classes_block,
         "transfer_syntaxes": transfer_syntaxes_block,
+        "retrieve_keys": retrieve_keys_block,
         "worklist_keys": worklist_keys_block,
         "step_statuses": step_statuses_block,
         "statuses": statuses_block,
