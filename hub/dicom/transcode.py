@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from hub.dicom.elements import PIXEL_DATA, UNDEFINED
-from hub.dicom.frames import Image, frame_bytes, read_image
+from hub.dicom.frames import Image, frame_bytes, native_frame_size, read_image
 from hub.dicom.negotiate import EXPLICIT_LITTLE
 from hub.dicom.part10 import file_header, split
 from hub.dicom.pixels import Array, Frame, decode_image, may_decode, stored_range
@@ -148,7 +148,9 @@ def _encodable(image: Image, syntax: str) -> bool:
 def _native_pixels(image: Image, syntax: str) -> list[bytes]:
     size, element = image.size, image.element
     if image.values.encoding.little:
-        content = image.values.source.read(element.offset, element.length)
+        # Some devices pad their pixels by more than the one byte that is allowed.
+        length = min(element.length, native_frame_size(image) * size.frames)
+        content = image.values.source.read(element.offset, length)
     elif size.bits > 1:
         content = b"".join(frame_bytes(image, index) for index in range(size.frames))
     else:

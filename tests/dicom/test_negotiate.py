@@ -72,7 +72,7 @@ def test_frames_that_can_only_be_decoded(header: str, stored: str, expected: Fra
         (f'multipart/related; type="{OCTETS}"; transfer-syntax={HTJ2K}', FrameForm(HTJ2K, True, OCTETS)),
         (f"*/*; transfer-syntax={HTJ2K}", FrameForm(HTJ2K, True, "image/jphc")),
         (
-            f'multipart/related; type="{OCTETS}"; transfer-syntax=*;q=0.1, multipart/related; type="image/jls"',
+            f"multipart/related; type={OCTETS}; transfer-syntax=*;q=0.1, multipart/related; type=image/jls",
             FrameForm(JPEG_LS, True, "image/jls"),
         ),
     ],
