@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, exists, false, func, select, tuple_
 
 from hub.catalogue.models import Instance, Series, Study
-from hub.catalogue.search import Match, SearchRepository
+from hub.catalogue.search import Match, SearchRepository, barred_column
 from hub.sites.service import DeviceKnown
 
 SOP_CLASSES_IN_STUDY = "SOPClassesInStudy"
@@ -58,31 +58,34 @@ class PatientTotals:
 class RetrieveRepository(SearchRepository):
     """What devices ask for. Studies without any DICOM object are left out."""
 
-    def retrievable_studies(self, device: DeviceKnown) -> Select[Any]:
-        """Return the studies this device may see; every listing for a device starts here."""
+    def retrievable_studies(self, device: DeviceKnown, *, indexed: bool = True) -> Select[Any]:
+        """Return the studies this device may see; every listing for a device starts here.
+
+        Without `indexed` no index of sites is used for it.
+        """
         statement = select(Study).where(Study.n_instances > 0)
         if device.query_scope == "all":
             return statement
         if device.query_scope == "site":
-            return statement.where(Study.site_id == device.site_id)
+            site = Study.site_id if indexed else barred_column(Study.site_id)
+            return statement.where(site == device.site_id)
         return statement.where(false())
 
-    def matching(self, device: DeviceKnown, level: Level, matches: Iterable[Match], most: int) -> list[str]:
-        """Return the row ids of at most `most` matches, studies newest first.
+    def matching(self, device: DeviceKnown, level: Level, matches: Sequence[Match], most: int) -> list[str]:
+        """Return the row ids of at most `most` matches: studies newest first, patients by number.
 
         The ids are those of series and instances at their levels, of a study at the
         others: of a patient the latest one that matches. Patients without a patient id
         are no patients that could be asked for, and left out.
         """
-        statement = self._joined(device, level).where(*map(self._condition, matches))
+        statement = self._joined(device, level, matches)
         newest = (Study.study_date.desc(), Study.study_time.desc(), Study.id.desc())
         if level is Level.PATIENT:
-            latest = func.max(Study.id)
             statement = (
                 statement.where(Study.local_id != "")
-                .with_only_columns(latest)
+                .with_only_columns(func.max(Study.id))
                 .group_by(Study.site_id, Study.local_id)
-                .order_by(latest.desc())
+                .order_by(Study.site_id, Study.local_id)  # an index has this order: only so many are read
             )
         elif level is Level.STUDY:
             statement = statement.with_only_columns(Study.id).order_by(*newest)
@@ -150,11 +153,10 @@ class RetrieveRepository(SearchRepository):
             found.setdefault(study_id, []).append(sop_class)
         return found
 
-    def wanted(self, device: DeviceKnown, matches: Iterable[Match], most: int) -> list[Wanted]:
+    def wanted(self, device: DeviceKnown, matches: Sequence[Match], most: int) -> list[Wanted]:
         """Return at most `most` objects below the patients, studies, series or objects named."""
         statement = (
-            self._joined(device, Level.IMAGE)
-            .where(*map(self._condition, matches))
+            self._joined(device, Level.IMAGE, matches)
             .with_only_columns(
                 Instance.id,
                 Instance.sop_uid,
@@ -175,8 +177,8 @@ class RetrieveRepository(SearchRepository):
         rows = self.session.scalars(select(Instance).where(Instance.id.in_(ids)))
         return {instance.id: instance for instance in rows}
 
-    def _joined(self, device: DeviceKnown, level: Level) -> Select[Any]:
-        statement = self.retrievable_studies(device)
+    def _joined(self, device: DeviceKnown, level: Level, matches: Sequence[Match]) -> Select[Any]:
+        statement = self._narrowed(lambda indexed: self.retrievable_studies(device, indexed=indexed), matches)
         if level >= Level.SERIES:
             statement = statement.join(Series, Series.study_id == Study.id)
         if level >= Level.IMAGE:

@@ -8,7 +8,7 @@ barred to the planner.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, cast
@@ -236,11 +236,13 @@ class SearchRepository(CatalogueRepository):
         else:
             sites = actor.sites_for(Permission.IMAGES_VIEW)
             statement = select(Study)
-            statement = statement if sites is None else statement.where(_barred(Study.site_id).in_(sites))
+            statement = (
+                statement if sites is None else statement.where(barred_column(Study.site_id).in_(sites))
+            )
         statement = statement.where(Study.n_instances > 0)
         if site_id is None:
             return statement
-        return statement.where((Study.site_id if indexed else _barred(Study.site_id)) == site_id)
+        return statement.where((Study.site_id if indexed else barred_column(Study.site_id)) == site_id)
 
     def _with_instances(self, actor: Actor, matches: Sequence[Match], site_id: str | None) -> Select[Any]:
         return (
@@ -257,17 +259,24 @@ class SearchRepository(CatalogueRepository):
         return count if count <= FEW else None
 
     def _matching(self, actor: Actor, matches: Sequence[Match], site_id: str | None) -> Select[Any]:
-        """Return the readable studies under conditions, written so that the shorter way is taken."""
+        """Return the readable studies under conditions."""
+        return self._narrowed(lambda indexed: self._readable(actor, site_id, indexed=indexed), matches)
+
+    def _narrowed(self, readable: Callable[[bool], Select[Any]], matches: Sequence[Match]) -> Select[Any]:
+        """Return studies under conditions, written so that the shorter way is taken.
+
+        `readable` gives the studies from which to start; with False no index of sites is
+        used for it.
+        """
         if not self._lite:
-            return self._readable(actor, site_id).where(*map(self._condition, matches))
+            return readable(True).where(*map(self._condition, matches))
         leading = self._leading(matches)
         conditions = [self._condition(match, barred=match.keyword not in _DAYS) for match in matches]
         if leading is None:
-            return self._readable(actor, site_id).where(*conditions)
+            return readable(True).where(*conditions)
         # A table expression of its own is read first, before anything is put in order.
         few = self._studies_of(leading).cte("few").prefix_with("MATERIALIZED")
-        readable = self._readable(actor, site_id, indexed=False)
-        return readable.where(Study.id.in_(select(few.c[0])), *conditions)
+        return readable(False).where(Study.id.in_(select(few.c[0])), *conditions)
 
     def _leading(self, matches: Sequence[Match]) -> Match | None:
         """Return a condition that few studies meet, None when every one of them is met by many."""
@@ -309,9 +318,9 @@ class SearchRepository(CatalogueRepository):
         column = _COLUMNS[match.keyword]
         if match.keyword != "PatientName":
             return self._compared(
-                _barred(column) if barred and match.keyword in STUDY_COLUMNS else column, match
+                barred_column(column) if barred and match.keyword in STUDY_COLUMNS else column, match
             )
-        names = [_barred(name) if barred else name for name in (Study.name_key, Study.name_alias)]
+        names = [barred_column(name) if barred else name for name in (Study.name_key, Study.name_alias)]
         if match.kind == "words":
             return and_(*(or_(*(_has_word(name, str(word)) for name in names)) for word in match.values))
         if match.kind == "empty":
@@ -359,7 +368,7 @@ def _prefix(pattern: str) -> str:
     return re.split(r"[*?]", pattern, maxsplit=1)[0]
 
 
-def _barred(column: Any) -> Any:
+def barred_column(column: Any) -> Any:
     """Return a column in a form that no index is of."""
     return column.op("||")("")
 

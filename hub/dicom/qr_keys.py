@@ -173,7 +173,7 @@ def read_question(dataset: "Dataset", top: Level) -> Question:
             continue
         partial = partial or not key.matched
         if key.matched:
-            matches.append(_match(key, text))
+            matches += _conditions(key, text)
     answers = tuple(key for _, key in sorted(asked.items()))
     return Question(level, tuple(matches), answers, partial, _text(dataset.get("SpecificCharacterSet")))
 
@@ -210,21 +210,24 @@ def _named(dataset: "Dataset", key: Key, *, several: bool) -> Match:
     values = [value.strip() for value in text.split("\\")] if several else [text]
     if not all(values) or any(set(value) & set("*?\\") for value in values):
         raise IdentifierMismatch(f"{key.keyword} has to name what is meant", key.tag)
-    return _match(key, text)
+    found = _conditions(key, text)
+    if not found:
+        raise IdentifierMismatch(f"{key.keyword} has to name what is meant", key.tag)
+    return found[0]
 
 
-def _match(key: Key, text: str) -> Match:
+def _conditions(key: Key, text: str) -> tuple[Match, ...]:
     if any(unicodedata.category(character) in {"Cc", "Cs"} for character in text):
         raise IdentifierMismatch(f"{key.keyword} holds control characters", key.tag)
     if key.keyword == SOP_CLASSES_IN_STUDY:
-        return Match(key.keyword, "any_of", tuple(part.strip() for part in text.split("\\")))
+        return (Match(key.keyword, "any_of", tuple(part.strip() for part in text.split("\\"))),)
     if key.vr in _DATES_AND_TIMES:
-        text = text.replace(".", "").replace(":", "") if key.vr == "DA" else text.replace(":", "")
+        # As ACR-NEMA wrote them (PS3.5 Table 6.2-1, DA and TM).
+        text = text.replace(":", "") if key.vr == "TM" else text.replace(".", "")
     try:
-        matches = parse_query([(key.keyword, text)], frozenset({key.keyword}), 1).matches
+        return parse_query([(key.keyword, text)], frozenset({key.keyword}), 1).matches
     except BadQuery as error:
         raise IdentifierMismatch(f"{key.keyword} has a value that cannot be", key.tag) from error
-    return matches[0]
 
 
 def _universal(text: str) -> bool:
