@@ -2,7 +2,8 @@
 
 import sys
 from datetime import UTC, date, datetime
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any, cast
 
 import typer
 from sqlalchemy.orm import Session
@@ -14,6 +15,7 @@ from hub.auth.roles import Role
 from hub.cli_support import AsJson, cli_actor, fail, open_hub, show_rows
 from hub.sites import service as sites
 from hub.sites.repository import SiteRepository
+from hub.sites.rules import QUERY_SCOPES, DeviceRules
 
 site_app = typer.Typer(help="Register sites.", no_args_is_help=True)
 device_app = typer.Typer(help="Register devices.", no_args_is_help=True)
@@ -56,28 +58,109 @@ def site_list(context: typer.Context, as_json: AsJson = False) -> None:
     show_rows(rows, as_json)
 
 
+TitleOption = Annotated[str, typer.Option("--ae", help="AE title the device calls with.")]
+AddressOption = Annotated[
+    str | None, typer.Option("--address", help="IP address it calls from, when that is fixed; '' for none.")
+]
+PortOption = Annotated[
+    int | None, typer.Option("--port", help="Port it listens on itself, for sending to it; 0 for none.")
+]
+TlsOption = Annotated[bool | None, typer.Option("--tls/--no-tls", help="Call it back over TLS.")]
+CertificateOption = Annotated[
+    str | None,
+    typer.Option(
+        "--certificate",
+        help="Its TLS client certificate: a file (PEM, DER) or the SHA-256 fingerprint; '' for none.",
+    ),
+]
+CharsetOption = Annotated[
+    str | None,
+    typer.Option("--charset", help="Character set it really writes, e.g. GB18030; '' to believe it."),
+]
+StrictOption = Annotated[
+    bool | None,
+    typer.Option("--strict-called/--any-called", help="Refuse it when it calls the hub by another title."),
+]
+ScopeOption = Annotated[
+    str | None, typer.Option("--query-scope", help=f"What it may query: {', '.join(QUERY_SCOPES)}.")
+]
+LabelOption = Annotated[str | None, typer.Option("--label", help="What people call it.")]
+
+
+def _rules(**given: Any) -> DeviceRules:
+    """Return what was said on the command line; a certificate's file is read."""
+    rules: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    certificate = rules.get("certificate")
+    if certificate and Path(certificate).is_file():
+        rules["certificate"] = Path(certificate).read_bytes()
+    return cast("DeviceRules", rules)
+
+
 @device_app.command("add")
 def device_add(
     context: typer.Context,
     site: Annotated[str, typer.Argument(metavar="SITE", help="Code of the site.")],
-    ae: Annotated[str, typer.Option("--ae", help="AE title the device calls with.")],
-    address: Annotated[str | None, typer.Option(help="IP address it calls from, when that is fixed.")] = None,
-    charset: Annotated[str | None, typer.Option(help="Character set it really writes, e.g. GB18030.")] = None,
-    label: Annotated[str, typer.Option(help="What people call it.")] = "",
+    ae: TitleOption,
+    address: AddressOption = None,
+    port: PortOption = None,
+    tls: TlsOption = None,
+    certificate: CertificateOption = None,
+    charset: CharsetOption = None,
+    strict_called: StrictOption = None,
+    query_scope: ScopeOption = None,
+    label: LabelOption = None,
 ) -> None:
     """Register a device under a site."""
+    rules = _rules(
+        address=address,
+        port=port,
+        tls=tls,
+        certificate=certificate,
+        charset=charset,
+        strict_called=strict_called,
+        query_scope=query_scope,
+        label=label,
+    )
     with open_hub(context) as hub, hub.db.transaction() as session:
-        device = sites.add_device(
-            session,
-            sites.require_site(session, site),
-            ae,
-            address=address,
-            charset=charset,
-            label=label,
-            now=hub.clock(),
-            actor=cli_actor().ref,
-        )
+        chosen = sites.require_site(session, site)
+        device = sites.add_device(session, chosen, ae, now=hub.clock(), actor=cli_actor().ref, **rules)
         typer.echo(device.id)
+
+
+@device_app.command("edit")
+def device_edit(
+    context: typer.Context,
+    device_id: Annotated[str, typer.Argument(metavar="ID", help="As `hub device list` prints it.")],
+    ae: Annotated[str | None, typer.Option("--ae", help="AE title the device calls with.")] = None,
+    address: AddressOption = None,
+    port: PortOption = None,
+    tls: TlsOption = None,
+    certificate: CertificateOption = None,
+    charset: CharsetOption = None,
+    strict_called: StrictOption = None,
+    query_scope: ScopeOption = None,
+    label: LabelOption = None,
+    active: Annotated[
+        bool | None, typer.Option("--admit/--block", help="Block it, or let it in again.")
+    ] = None,
+) -> None:
+    """Change what is registered of a device; what is not named stays."""
+    rules = _rules(
+        address=address,
+        port=port,
+        tls=tls,
+        certificate=certificate,
+        charset=charset,
+        strict_called=strict_called,
+        query_scope=query_scope,
+        label=label,
+    )
+    actor = cli_actor().ref
+    with open_hub(context) as hub, hub.db.transaction() as session:
+        sites.change_device(session, device_id, actor=actor, ae_title=ae, **rules)
+        if active is not None:
+            sites.set_device_active(session, device_id, active=active, actor=actor)
+    typer.echo(device_id)
 
 
 @device_app.command("list")
@@ -92,7 +175,12 @@ def device_list(context: typer.Context, as_json: AsJson = False) -> None:
                 "site": codes[device.site_id],
                 "ae_title": device.ae_title,
                 "address": device.address,
+                "port": device.port,
+                "tls": device.tls,
+                "certificate": device.certificate_sha256,
                 "charset": device.charset,
+                "strict_called": device.strict_called,
+                "query_scope": device.query_scope,
                 "label": device.label,
                 "active": device.active,
             }

@@ -111,6 +111,8 @@ def test_registering_a_county(machine: Machine) -> None:
         "device", "add", "DP", "--ae", "DP_DR", "--address", "10.1.2.3", "--charset", "GB18030"
     )
     assert is_id(device.out.strip())
+    changed = machine.hub("device", "edit", device.out.strip(), "--address", "10.1.2.4", "--port", "104")
+    assert changed.out == device.out
     user = machine.hub(
         "user", "add", "lin", "--name", "林书", "--role", "technician", "--site", "DP", "--password-stdin",
         stdin=f"{PASSWORD}\n",
@@ -125,9 +127,10 @@ def test_registering_a_county(machine: Machine) -> None:
     assert (listed["site"], listed["ae_title"], listed["address"], listed["charset"]) == (
         "DP",
         "DP_DR",
-        "10.1.2.3",
+        "10.1.2.4",
         "GB18030",
     )
+    assert (listed["port"], listed["certificate"], listed["query_scope"]) == (104, None, "site")
     shown = machine.hub("user", "list", "--json").out + str(
         machine.database.execute("SELECT * FROM user_account").fetchall()
     )

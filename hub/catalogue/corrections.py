@@ -29,6 +29,10 @@ class CorrectedNameMissing(Rejected):
     """Choose a reading, or type the name."""
 
 
+class TwoNames(Rejected):
+    """Choose a reading or type the name, not both."""
+
+
 class CorrectionReasonMissing(Rejected):
     """Say how the name is known."""
 
@@ -61,7 +65,7 @@ def correct(
     charset : str
         Character set in which the kept bytes are to be read; empty when `name` is typed.
     name : str
-        The name as typed; used when no character set is chosen.
+        The name as typed; empty when a character set is chosen.
     reason : str
         How it is known.
 
@@ -70,10 +74,12 @@ def correct(
     NotFound
         There is no such study.
     Rejected
-        No name, no reason, or no such reading.
+        No name, two names, no reason, or no such reading.
     """
     if not reason.strip():
         raise CorrectionReasonMissing
+    if charset and name.strip():
+        raise TwoNames
     study = CatalogueRepository(session).lock_study(study_id)
     if study is None:
         raise NotFound("no such study")

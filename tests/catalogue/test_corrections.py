@@ -79,6 +79,7 @@ class TestCorrect:
             {"charset": "GB18030", "reason": " "},
             {"charset": "ISO_IR 192"},
             {"charset": "KLINGON"},
+            {"charset": "GB18030", "name": "王秀瑛"},
             {"name": "  "},
             {"name": "\n\t"},
         ],

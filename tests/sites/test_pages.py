@@ -1,5 +1,10 @@
 """Administration of sites and devices through the pages."""
 
+from datetime import timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import select
 
 from hub.audit.models import AuditEvent
@@ -69,6 +74,71 @@ class TestDevices:
         client.post(f"/admin/devices/{device.id}/active", data={"active": "1"})
         with world.context.db.reading() as session:
             assert isinstance(service.recognise(session, "DR1", "10.1.1.1"), service.DeviceKnown)
+
+    def test_the_form_is_filled_in_from_a_refused_association(self, sqlite_world: World) -> None:
+        client = sqlite_world.client("admin1")
+        page = client.get("/admin/devices/new?ae_title=%20XR9%00&address=10.9.8.7").text
+        assert 'value="XR9"' in page
+        assert 'value="10.9.8.7"' in page
+
+    def test_an_entry_is_changed_and_the_trail_says_from_what_to_what(self, world: World) -> None:
+        """The vendor was there: another address, another title."""
+        self.add(world, address="10.1.2.3", label="DR")
+        (device,) = rows(world, Device)
+        client = world.client("admin1")
+        assert 'value="10.1.2.3"' in client.get(f"/admin/devices/{device.id}/edit").text
+        form = {
+            "ae_title": "DR_NEW",
+            "address": "10.1.2.9",
+            "label": "DR",
+            "port": "104",
+            "query_scope": "all",
+        }
+        assert client.post(f"/admin/devices/{device.id}", data=form).status_code == 303
+        with world.context.db.reading() as session:
+            assert isinstance(service.recognise(session, "DR_NEW", "10.1.2.9"), service.DeviceKnown)
+        (change,) = [e for e in rows(world, AuditEvent) if e.tag == "sites:device:change"]
+        assert change.facts["address_before"] == "10.1.2.3"
+        assert change.facts["address_after"] == "10.1.2.9"
+        assert change.facts["query_scope_before"] == "site"
+        assert "label_before" not in change.facts
+
+    def test_a_refused_change_comes_back_with_the_form(self, sqlite_world: World) -> None:
+        world = sqlite_world
+        self.add(world, address="10.1.2.3")
+        (device,) = rows(world, Device)
+        client = world.client("admin1")
+        for wrong in ({"port": "many"}, {"port": "70000"}, {"certificate": "zz"}, {"query_scope": "x"}):
+            answer = client.post(f"/admin/devices/{device.id}", data={"ae_title": "DR2", **wrong})
+            assert answer.status_code == 422, wrong
+            assert 'value="DR2"' in answer.text
+        assert client.post("/admin/devices/none", data={"ae_title": "X"}).status_code == 404
+        (still,) = rows(world, Device)
+        assert still.ae_title == "DR1"
+
+    def test_a_certificate_is_uploaded_or_pasted_and_taken_away(self, sqlite_world: World) -> None:
+        world = sqlite_world
+        self.add(world)
+        (device,) = rows(world, Device)
+        client, path = world.client("admin1"), f"/admin/devices/{device.id}"
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "DR1")])
+        certificate = (
+            x509.CertificateBuilder(name, name, key.public_key(), 7)
+            .not_valid_before(world.clock())
+            .not_valid_after(world.clock() + timedelta(days=9))
+            .sign(key, hashes.SHA256())
+        )
+        pem = certificate.public_bytes(serialization.Encoding.PEM)
+        print_of = certificate.fingerprint(hashes.SHA256()).hex()
+        form = {"ae_title": "DR1"}
+        client.post(path, data=form, files={"certificate_file": ("dr1.pem", pem)})
+        assert [row.certificate_sha256 for row in rows(world, Device)] == [print_of]
+        assert print_of in client.get(f"{path}/edit").text
+        client.post(path, data={**form, "certificate": ""}, files={"certificate_file": ("", b"")})
+        assert [row.certificate_sha256 for row in rows(world, Device)] == [None]
+        client.post(path, data={**form, "certificate": pem.decode()})
+        assert [row.certificate_sha256 for row in rows(world, Device)] == [print_of]
 
     def test_every_offered_charset_can_be_decoded(self) -> None:
         from hub.kit.text import known_charset
