@@ -257,6 +257,15 @@ def _echo(node: DicomNode, settings: Settings) -> EchoResult:
     return EchoResult(outcome, time.monotonic() - started)
 
 
+TROUBLES = frozenset(
+    {"host_unknown", "no_answer", "port_closed", "unreachable", "tls_failed", "tls_setup", "not_dicom"}
+    | {"called_unknown", "calling_unknown", "busy", "refused", "aborted", "silent", "broken"}
+    | {"no_verification", "class_refused", "syntax_refused", "full", "forbidden", "mismatch"}
+    | {"not_understood", "status", "damaged", "store_away", "internal", "no_port", "device_blocked"}
+)
+"""Every word for what can go wrong with another system. Behind a colon may stand a status or UID.
+``exchange.trouble.WORD`` in the catalogue says what it means, ``exchange.advice.WORD`` what to do."""
+
 _REFUSALS = {
     "called AE title not recognised": "called_unknown",
     "calling AE title not recognised": "calling_unknown",
@@ -276,11 +285,7 @@ _CAUSES: tuple[tuple[type[BaseException], str], ...] = (
 
 
 def trouble_of(error: HubError) -> str:
-    """Return the word for what kept an association from coming about or from going on.
-
-    The words are keys of the catalogue: ``exchange.trouble.WORD`` says what it means and
-    ``exchange.advice.WORD`` what to do.
-    """
+    """Return the word of `TROUBLES` for what kept an association from coming about or going on."""
     if isinstance(error, PeerRefused):
         return _REFUSALS.get(error.reason, "refused")
     if isinstance(error, PeerUnreachable):
