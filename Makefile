@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 SOURCES := $(shell git ls-files hub/web/islands hatch_build.py pyproject.toml 2>/dev/null)
 
-.PHONY: demo serve test check bench docs clean venv
+.PHONY: demo serve test check bench docs clean venv ohif
 
 demo: $(VENV)/.installed ## a throw-away county at http://127.0.0.1:8080
 	$(BIN)/hub demo
@@ -43,6 +43,9 @@ $(VENV)/.installed: $(UV) requirements.lock $(SOURCES)
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
 	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements-dev.lock
 	@touch $@
+
+ohif: $(VENV)/.installed-dev ## a viewer of other makers, for tests only
+	$(BIN)/python -m tests.fixtures.ohif
 
 clean: ## forget the environment and everything built
 	rm -rf $(VENV) hub/web/static/dist hub/web/islands/node_modules
