@@ -130,15 +130,10 @@ def _handle(context: Context, request: Request) -> None:
     device = device_of(request)
     syntax = request.context.transfer_syntax
     query = read_query(request.dataset, syntax, device.charset)
+    with context.db.reading() as session:
+        found = find(session, device, query, settings=context.settings, now=context.clock())
     with context.db.transaction() as session:
-        found = find(
-            session,
-            device,
-            query,
-            address=request.peer.address,
-            settings=context.settings,
-            now=context.clock(),
-        )
+        note_query(session, device, len(found.entries), request.peer.address)
     pending = status.PENDING_WARNING if query.more_asked else status.PENDING
     for entry in found.entries:
         if request.cancelled():
@@ -262,14 +257,12 @@ def find(
     device: DeviceKnown,
     query: Query,
     *,
-    address: str,
     settings: Settings,
     now: datetime,
 ) -> Found:
     """Return the entries of a device's worklist that fit its query, soonest first.
 
-    The list is cut to the latest `MOST_ANSWERS`. That somebody asked is noted, with how
-    many answers there were.
+    The list is cut to the latest `MOST_ANSWERS`.
     """
     repository = WorklistRepository(session)
     site = SiteRepository(session).site(device.site_id)
@@ -292,18 +285,22 @@ def find(
         entries.append(Entry(row, site, begins, state, row.order.station_ae or own_title, query.charset))
         if len(entries) > MOST_ANSWERS:
             break
+    soonest_first = sorted(entries[:MOST_ANSWERS], key=lambda entry: (entry.start, entry.row.order.id))
+    return Found(soonest_first, len(entries) > MOST_ANSWERS)
+
+
+def note_query(session: Session, device: DeviceKnown, answers: int, address: str) -> None:
+    """Note that a device has asked for its worklist, and how many entries it gets."""
     audit.record(
         session,
         Tag.WORKLIST_QUERY,
         actor=ActorRef("device", device.id, device.ae_title),
         subject_kind="site",
-        subject_id=site.id,
-        site_id=site.id,
+        subject_id=device.site_id,
+        site_id=device.site_id,
         address=address,
-        answers=min(len(entries), MOST_ANSWERS),
+        answers=answers,
     )
-    soonest_first = sorted(entries[:MOST_ANSWERS], key=lambda entry: (entry.start, entry.row.order.id))
-    return Found(soonest_first, len(entries) > MOST_ANSWERS)
 
 
 def _bounds(window: Window, settings: Settings) -> tuple[datetime | None, datetime | None]:

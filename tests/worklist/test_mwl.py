@@ -48,15 +48,8 @@ def query(**keys: object) -> Query:
 
 def found(world: World, site: str = "DP", **keys: object) -> Found:
     device = DeviceKnown("device", world.site_ids[site], site, None, "DR1")
-    with world.context.db.transaction() as session:
-        return find(
-            session,
-            device,
-            query(**keys),
-            address="127.0.0.1",
-            settings=world.context.settings,
-            now=world.clock(),
-        )
+    with world.context.db.reading() as session:
+        return find(session, device, query(**keys), settings=world.context.settings, now=world.clock())
 
 
 def patients_of(result: Found) -> list[str]:
