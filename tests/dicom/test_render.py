@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from hub.dicom.render import BadViewport, BadWindow, Window, apply_window, render_frame
-from tests.dicom.samples import DATA, build, element, file_of
+from tests.dicom.samples import DATA, build, element, file_of, short
 from tests.fixtures.peers import require_peer
 
 
@@ -103,3 +103,46 @@ def test_impossible_viewports(size: tuple[int, int]) -> None:
 def test_impossible_window() -> None:
     with pytest.raises(BadWindow):
         render_frame(DATA / "MR_small.dcm", 0, window=Window(40, 0))
+
+
+class TestOblongPixels:
+    """Pixels that are not square are shown in their true proportions."""
+
+    @pytest.mark.parametrize(
+        ("stated", "shape"),
+        [
+            ({"t00280030": element(0x00280030, "DS", b"2.0\\1.0")}, (8, 4)),
+            ({"t00181164": element(0x00181164, "DS", b"1\\2")}, (4, 8)),
+            ({"t00280034": element(0x00280034, "IS", b"3\\1")}, (12, 4)),
+            ({"t00280030": element(0x00280030, "DS", b"1e9\\1")}, (4, 4)),
+            ({"t00280030": element(0x00280030, "DS", b"0\\1")}, (4, 4)),
+            ({"t00280030": element(0x00280030, "DS", b"0.5\\0.5001")}, (4, 4)),
+        ],
+    )
+    def test_are_stretched(self, stated: dict[str, bytes], shape: tuple[int, int]) -> None:
+        assert drawn(file_of(build(**stated))).shape[:2] == shape
+
+    def test_fit_into_what_is_asked_for(self) -> None:
+        stated = {"t00280030": element(0x00280030, "DS", b"2\\1")}
+        assert drawn(file_of(build(**stated)), size=(100, 100)).shape[:2] == (100, 50)
+
+
+@pytest.mark.parametrize("signed", [0, 1])
+@pytest.mark.parametrize("window", [None, Window(100, 50), Window(-7, 3, "SIGMOID")])
+def test_table_of_all_values_shows_what_single_values_do(signed: int, window: Window | None) -> None:
+    """Oracle: the window applied to each pixel by itself, rescaled."""
+    random = np.random.default_rng(3)
+    pixels = random.integers(-32768 if signed else 0, 32767, (300, 211)).astype("<i2" if signed else "<u2")
+    content = build(
+        t00280010=short(0x00280010, 300),
+        t00280011=short(0x00280011, 211),
+        t00280103=short(0x00280103, signed),
+        t00281050=element(0x00281050, "DS", b"40"),
+        t00281051=element(0x00281051, "DS", b"9000"),
+        t00281052=element(0x00281052, "DS", b"-1024"),
+        t00281053=element(0x00281053, "DS", b"0.25"),
+        t7FE00010=element(0x7FE00010, "OW", pixels.tobytes()),
+    )
+    expected = apply_window(pixels * 0.25 - 1024, window or Window(40, 9000))
+    shown = drawn(file_of(content), window=window)
+    np.testing.assert_array_equal(shown, expected)

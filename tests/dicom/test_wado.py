@@ -15,6 +15,7 @@ import requests
 from dicomweb_client import DICOMwebClient
 from PIL import Image as Picture
 from pydicom import dcmread
+from pydicom.encaps import encapsulate
 from pydicom.pixels import pixel_array
 from sqlalchemy import select
 from starlette.testclient import TestClient
@@ -22,8 +23,11 @@ from starlette.testclient import TestClient
 from hub.audit.models import AuditEvent
 from hub.auth.deps import SESSION_COOKIE
 from hub.auth.roles import Role
-from hub.dicom import stored
+from hub.catalogue.models import Study
+from hub.dicom import pictures, stored
 from hub.dicom.part10 import split
+from hub.dicom.transcode import COMPRESSED, MADE_HERE
+from hub.kit.clock import utcnow
 from tests.dicom.conftest import Archive, Filed
 from tests.dicom.samples import DATA, IMAGES
 from tests.fixtures.peers import require_peer
@@ -277,6 +281,148 @@ def expected_octets(dataset: Any, path: Path, index: int) -> bytes:
     return bytes(dataset.PixelData[index * length : (index + 1) * length])
 
 
+class TestOtherSyntaxes:
+    @pytest.mark.parametrize("syntax", sorted(MADE_HERE))
+    @pytest.mark.parametrize("name", ["CT_small.dcm", "SC_rgb_jpeg_dcmtk.dcm", "MR_small_bigendian.dcm"])
+    def test_files(self, archive: Archive, reader: TestClient, name: str, syntax: str) -> None:
+        """Oracle: pydicom's pixels of the file on disk."""
+        filed = archive.filed[name]
+        accept = f'multipart/related; type="application/dicom"; transfer-syntax={syntax}'
+        ((kind, content),) = parts_of(reader.get(filed.url, headers={"Accept": accept}))
+        assert kind == f"application/dicom; transfer-syntax={syntax}"
+        made = dcmread(io.BytesIO(content))
+        assert made.file_meta.TransferSyntaxUID == syntax
+        np.testing.assert_array_equal(made.pixel_array, dcmread(filed.path).pixel_array)
+
+    @pytest.mark.parametrize("syntax", sorted(COMPRESSED))
+    @pytest.mark.parametrize("name", ["CT_small.dcm", "emri_small_jpeg_ls_lossless.dcm"])
+    def test_frames(self, archive: Archive, reader: TestClient, name: str, syntax: str) -> None:
+        """Oracle: pydicom decodes each frame under its data set."""
+        filed = archive.filed[name]
+        accept = f'multipart/related; type="application/octet-stream"; transfer-syntax={syntax}'
+        dataset = dcmread(filed.path)
+        expected = dataset.pixel_array.reshape(-1, dataset.Rows, dataset.Columns)
+        dataset.NumberOfFrames = 1
+        dataset.file_meta.TransferSyntaxUID = syntax
+        numbers = ",".join(str(number) for number in range(1, len(expected) + 1))
+        for index, (kind, content) in enumerate(
+            parts_of(reader.get(f"{filed.url}/frames/{numbers}", headers={"Accept": accept}))
+        ):
+            assert kind == f"application/octet-stream; transfer-syntax={syntax}"
+            dataset.PixelData = encapsulate([content])
+            dataset["PixelData"].VR = "OB"
+            np.testing.assert_array_equal(dataset.pixel_array, expected[index])
+
+    def test_the_best_that_can_be_made(self, archive: Archive, reader: TestClient) -> None:
+        one = 'multipart/related; type="application/dicom"; transfer-syntax='
+        both = f"{one}1.2.840.10008.1.2.4.201, {one}*;q=0.1"
+        got = {
+            name: parts_of(reader.get(archive.filed[name].url, headers={"Accept": both}))[0][0][-24:]
+            for name in ("CT_small.dcm", "test-SR.dcm", "liver_rle.dcm")
+        }
+        assert got["CT_small.dcm"].endswith("1.2.840.10008.1.2.4.201")
+        assert got["test-SR.dcm"].endswith("=1.2.840.10008.1.2.1")
+        assert got["liver_rle.dcm"].endswith("=1.2.840.10008.1.2.5")
+
+    @pytest.mark.parametrize("name", ["test-SR.dcm", "liver_rle.dcm", "seg_image_ct_binary.dcm"])
+    def test_what_cannot_be_made_is_not_acceptable(
+        self, archive: Archive, reader: TestClient, name: str
+    ) -> None:
+        accept = 'multipart/related; type="application/dicom"; transfer-syntax=1.2.840.10008.1.2.4.201'
+        assert reader.get(archive.filed[name].url, headers={"Accept": accept}).status_code == 406
+
+
+class TestLengths:
+    @pytest.mark.parametrize(
+        ("tail", "accept"),
+        [("", FILE_PARTS), ("/frames/1", STORED), ("/frames/1", DECODED), ("/bulkdata/7FE00010", "*/*")],
+    )
+    def test_are_stated_and_right(self, archive: Archive, reader: TestClient, tail: str, accept: str) -> None:
+        response = reader.get(archive.filed["CT_small.dcm"].url + tail, headers={"Accept": accept})
+        assert int(response.headers["content-length"]) == len(response.content)
+
+    def test_of_a_large_body_over_a_real_connection(self, archive: Archive, address: str) -> None:
+        """More than one lot is handed over; the client checks the length."""
+        filed = archive.filed["OBXXXX1A_rle_2frame.dcm"]
+        numbers = ",".join(["1", "2"] * 20)
+        cookies = {SESSION_COOKIE: archive.client().cookies[SESSION_COOKIE]}
+        got = requests.get(f"{address}{filed.url}/frames/{numbers}", cookies=cookies, timeout=60)
+        assert [len(content) for _, content in parts_of(got)] == [600 * 800] * 40
+
+
+class TestRanges:
+    OCTETS = {"Accept": "application/octet-stream"}  # noqa: RUF012 - never changed
+
+    @pytest.mark.parametrize("tail", ["/bulkdata/7FE00010", "/frames/1"])
+    @pytest.mark.parametrize(
+        ("asked", "part"),
+        [
+            ("bytes=0-9", slice(0, 10)),
+            ("bytes=100-", slice(100, None)),
+            ("bytes=-5", slice(-5, None)),
+            ("bytes=32760-99999", slice(32760, None)),
+            ("bytes=-99999999", slice(None)),
+        ],
+    )
+    def test_one_range(
+        self, archive: Archive, reader: TestClient, tail: str, asked: str, part: slice
+    ) -> None:
+        filed = archive.filed["CT_small.dcm"]
+        whole = dcmread(filed.path).PixelData
+        got = reader.get(filed.url + tail, headers=self.OCTETS | {"Range": asked})
+        assert (got.status_code, got.content) == (206, whole[part])
+        start, stop, _ = part.indices(len(whole))
+        assert got.headers["content-range"] == f"bytes {start}-{stop - 1}/{len(whole)}"
+        assert got.headers["content-length"] == str(len(whole[part]))
+
+    def test_beyond_the_end(self, archive: Archive, reader: TestClient) -> None:
+        url = archive.filed["CT_small.dcm"].url + "/bulkdata/7FE00010"
+        got = reader.get(url, headers=self.OCTETS | {"Range": "bytes=32768-"})
+        assert (got.status_code, got.headers["content-range"]) == (416, "bytes */32768")
+
+    @pytest.mark.parametrize("asked", ["bytes=0-1,5-6", "items=0-1", "bytes=9-1", "bytes=-", "x"])
+    def test_what_is_not_understood_gives_the_whole(
+        self, archive: Archive, reader: TestClient, asked: str
+    ) -> None:
+        url = archive.filed["CT_small.dcm"].url + "/bulkdata/7FE00010"
+        got = reader.get(url, headers=self.OCTETS | {"Range": asked})
+        assert (got.status_code, len(got.content)) == (200, 32768)
+        assert got.headers["accept-ranges"] == "bytes"
+
+    def test_only_of_what_the_caller_holds(self, archive: Archive, reader: TestClient) -> None:
+        url = archive.filed["CT_small.dcm"].url + "/bulkdata/7FE00010"
+        tag = reader.get(url, headers=self.OCTETS).headers["etag"]
+        for held, status in ((tag, 206), (f"W/{tag}", 200), ('"other"', 200)):
+            headers = self.OCTETS | {"Range": "bytes=0-1", "If-Range": held}
+            assert reader.get(url, headers=headers).status_code == status
+
+    def test_big_endian_pixels_are_turned_first(self, archive: Archive, reader: TestClient) -> None:
+        url = archive.filed["MR_small_bigendian.dcm"].url + "/bulkdata/7FE00010"
+        got = reader.get(url, headers=self.OCTETS | {"Range": "bytes=2-5"})
+        assert got.content == dcmread(DATA / "MR_small.dcm").PixelData[2:6]
+
+
+class TestCompressedJson:
+    def test_only_for_who_takes_it(self, archive: Archive, reader: TestClient) -> None:
+        url = archive.filed["CT_small.dcm"].url + "/metadata"
+        plain = reader.get(url, headers={"Accept-Encoding": "identity"})
+        packed = reader.get(url, headers={"Accept-Encoding": "br, gzip;q=0.5"})
+        assert "content-encoding" not in plain.headers
+        assert packed.headers["content-encoding"] == "gzip"
+        assert packed.json() == plain.json()
+        assert plain.headers["etag"] != packed.headers["etag"]
+        assert "Accept-Encoding" in plain.headers["vary"]
+        refused = reader.get(url, headers={"Accept-Encoding": "gzip;q=0, identity"})
+        assert "content-encoding" not in refused.headers
+
+    def test_each_form_has_its_own_tag(self, archive: Archive, reader: TestClient) -> None:
+        url = archive.filed["CT_small.dcm"].url + "/metadata"
+        tag = reader.get(url, headers={"Accept-Encoding": "gzip"}).headers["etag"]
+        for encoding, status in (("gzip", 304), ("identity", 200)):
+            headers = {"Accept-Encoding": encoding, "If-None-Match": tag}
+            assert reader.get(url, headers=headers).status_code == status
+
+
 class TestMetadata:
     @pytest.mark.parametrize("name", FILES)
     def test_addresses_in_it_work(self, archive: Archive, reader: TestClient, name: str) -> None:
@@ -374,6 +520,37 @@ class TestPictures:
         shown = np.asarray(Picture.open(io.BytesIO(whole.content)).convert("L"), float)
         assert np.abs(shown - expected).max() <= 1
 
+    def test_region_of_the_source(self, archive: Archive, reader: TestClient) -> None:
+        """Oracle: the same part cut out of the whole picture, mirrored where its size is negative."""
+        url = archive.filed["CT_small.dcm"].url + "/rendered?window=40,400"
+        png = {"Accept": "image/png"}
+        whole = np.asarray(Picture.open(io.BytesIO(reader.get(url, headers=png).content)))
+        for viewport, part in (
+            ("32,16,10,20,32,16", whole[20:36, 10:42]),
+            ("32,16,10,20,-32,16", whole[20:36, 10:42][:, ::-1]),
+            ("28,108,100,20", whole[20:, 100:]),
+        ):
+            got = reader.get(f"{url}&viewport={viewport}", headers=png)
+            np.testing.assert_array_equal(np.asarray(Picture.open(io.BytesIO(got.content))), part)
+
+    @pytest.mark.parametrize("level", ["/series/", "/instances/"])
+    def test_every_frame_of_a_series(self, archive: Archive, reader: TestClient, level: str) -> None:
+        filed = archive.filed["emri_small_jpeg_ls_lossless.dcm"]
+        url = filed.url.rsplit(level, 1)[0] + "/rendered"
+        for accept in ("*/*", 'multipart/related; type="image/jpeg"', "image/jpeg"):
+            parts = parts_of(reader.get(url, headers={"Accept": accept}))
+            assert [kind for kind, _ in parts] == ["image/jpeg"] * 10
+        alone = reader.get(f"{filed.url}/frames/10/rendered").content
+        assert parts[9][1] == alone
+
+    def test_not_more_than_can_be_looked_at(
+        self, archive: Archive, reader: TestClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(pictures, "MOST_PICTURES", 9)
+        filed = archive.filed["emri_small_jpeg_ls_lossless.dcm"]
+        response = reader.get(f"{filed.root}/studies/{filed.study_uid}/rendered")
+        assert (response.status_code, response.json()["code"]) == (413, "TooManyPictures")
+
     def test_quality_changes_the_size(self, archive: Archive, reader: TestClient) -> None:
         url = archive.filed["CT_small.dcm"].url
         low, high = (len(reader.get(f"{url}/rendered?quality={quality}").content) for quality in (10, 95))
@@ -428,6 +605,21 @@ class TestTrail:
         for tail in ("/metadata", "/frames/1", "/rendered", "/frames/1"):
             assert client.get(filed.url + tail).status_code == 200
         assert self.events(archive, "writer2", filed)[1:] == ["catalogue:study:view"]
+
+    def test_another_look_after_ten_minutes_or_a_new_object(self, archive: Archive) -> None:
+        """What is remembered of noted looks must not outlive what the row stands for."""
+        filed, client = archive.filed["JPGExtended.dcm"], archive.client("reviewer1")
+        client.get(f"{filed.url}/frames/1")
+        client.get(f"{filed.url}/frames/1")
+        assert len(self.events(archive, "reviewer1", filed)) == 1
+        with archive.world.context.db.transaction() as session:
+            study = session.scalars(select(Study).where(Study.site_id == filed_site(filed))).one()
+            before = study.last_received_at
+            study.last_received_at = utcnow()
+        client.get(f"{filed.url}/frames/1")
+        assert len(self.events(archive, "reviewer1", filed)) == 2
+        with archive.world.context.db.transaction() as session:
+            session.get_one(Study, study.id).last_received_at = before
 
     def test_each_download_is_a_row(self, archive: Archive) -> None:
         filed, client = archive.filed["CT_small.dcm"], archive.client("director1")
