@@ -10,14 +10,15 @@ from sqlalchemy.orm import Session
 
 from hub.audit.chain import GENESIS, hash_of
 from hub.audit.models import AuditEvent, AuditHead
+from hub.db.direct import Direct
 
 _TABLE = cast("sa.Table", AuditEvent.__table__)
 _HEAD = cast("sa.Table", AuditHead.__table__)
 
-# Built once: they run in every transaction that changes anything.
-_LOCKED_HEAD = sa.select(_HEAD.c.seq, _HEAD.c.hash).where(_HEAD.c.id == 1).with_for_update()
-_NEW_ROW = sa.insert(_TABLE)
-_NEW_HEAD = (
+# They run in every transaction that changes anything.
+_LOCKED_HEAD = Direct(sa.select(_HEAD.c.seq, _HEAD.c.hash).where(_HEAD.c.id == 1).with_for_update())
+_NEW_ROW = Direct(sa.insert(_TABLE))
+_NEW_HEAD = Direct(
     sa.update(_HEAD)
     .where(_HEAD.c.id == 1)
     .values(seq=sa.bindparam("last_seq"), hash=sa.bindparam("last_hash"))
@@ -48,19 +49,18 @@ class Query:
 
 def append(session: Session, rows: list[dict[str, Any]]) -> None:
     """Add rows to the end of the chain. The head stays locked until the transaction ends."""
-    connection = session.connection()
-    head = connection.execute(_LOCKED_HEAD).first()
-    if head is None:
+    head = _LOCKED_HEAD.rows(session, {})
+    if not head:
         _make_head(session)
-        head = connection.execute(_LOCKED_HEAD).one()
-    seq, last = head
+        head = _LOCKED_HEAD.rows(session, {})
+    [(seq, last)] = head
     for row in rows:
         seq += 1
         row["seq"] = seq
         row["previous_hash"] = last
         last = row["hash"] = hash_of(row)
-    connection.execute(_NEW_ROW, rows)
-    connection.execute(_NEW_HEAD, {"last_seq": seq, "last_hash": last})
+    _NEW_ROW.run(session, rows)
+    _NEW_HEAD.run(session, [{"last_seq": seq, "last_hash": last}])
 
 
 def _make_head(session: Session) -> None:

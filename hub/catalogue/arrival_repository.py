@@ -6,15 +6,16 @@ objects a week through them.
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session
 from sqlalchemy.orm.util import identity_key
 
 from hub.catalogue.models import Instance, RetiredObject, Series, Study
 from hub.db.base import Base
+from hub.db.direct import Direct
 from hub.db.repository import Repository
 from hub.kit.ids import new_id
 
@@ -33,7 +34,7 @@ class StudyRow(NamedTuple):
     local_id: str
     patient_name: str
     name_confidence: float
-    settled_at: datetime | None
+    settled: bool
 
 
 class InstanceRow(NamedTuple):
@@ -54,35 +55,42 @@ class InstancePlace(NamedTuple):
     end: int
 
 
-_STUDIES = sa.select(*(_STUDY.c[name] for name in StudyRow._fields)).where(
-    _STUDY.c.study_uid.in_(sa.bindparam("study_uids", expanding=True)),
-    _STUDY.c.site_id.in_(sa.bindparam("site_ids", expanding=True)),
-)
-_LOCKED_STUDIES = _STUDIES.order_by(_STUDY.c.id).with_for_update()
-_OBJECTS = (
-    sa.select(
-        _SERIES.c.study_id,
-        _SERIES.c.series_uid,
-        _SERIES.c.id,
-        _INSTANCE.c.sop_uid,
-        _INSTANCE.c.id.label("instance_id"),
-        _INSTANCE.c.sha256,
-        _INSTANCE.c.storage_key,
+@lru_cache(maxsize=128)
+def _studies(n_sites: int, n_uids: int, *, lock: bool) -> Direct:
+    columns = [_STUDY.c[name] for name in StudyRow._fields[:-1]]
+    statement = sa.select(*columns, _STUDY.c.settled_at.is_not(None)).where(
+        _one_of(_STUDY.c.study_uid, n_uids), _one_of(_STUDY.c.site_id, n_sites)
     )
-    .select_from(_SERIES)
-    .outerjoin(
-        _INSTANCE,
-        sa.and_(
-            _INSTANCE.c.series_id == _SERIES.c.id,
-            _INSTANCE.c.sop_uid.in_(sa.bindparam("sop_uids", expanding=True)),
-        ),
+    return Direct(statement.order_by(_STUDY.c.id).with_for_update() if lock else statement)
+
+
+@lru_cache(maxsize=512)
+def _objects(n_studies: int, n_series: int, n_sops: int) -> Direct:
+    here = _INSTANCE.c.series_id == _SERIES.c.id
+    columns = (_INSTANCE.c.sop_uid, _INSTANCE.c.id, _INSTANCE.c.sha256, _INSTANCE.c.storage_key)
+    return Direct(
+        sa.select(_SERIES.c.study_id, _SERIES.c.series_uid, _SERIES.c.id, *columns)
+        .select_from(_SERIES)
+        .outerjoin(_INSTANCE, sa.and_(here, _one_of(_INSTANCE.c.sop_uid, n_sops)))
+        .where(_one_of(_SERIES.c.study_id, n_studies), _one_of(_SERIES.c.series_uid, n_series))
     )
-    .where(
-        _SERIES.c.study_id.in_(sa.bindparam("study_ids", expanding=True)),
-        _SERIES.c.series_uid.in_(sa.bindparam("series_uids", expanding=True)),
-    )
-)
-_GROWN_STUDY = (
+
+
+def _one_of(column: "sa.Column[Any]", count: int) -> sa.ColumnElement[bool]:
+    return column.in_([sa.bindparam(f"{column.name}_{number}", type_=column.type) for number in range(count)])
+
+
+def _padded(values: Collection[str]) -> list[str]:
+    """Return the values, the last one repeated up to a power of two, so that few statements serve all."""
+    listed = list(values)
+    return listed + listed[-1:] * ((1 << (len(listed) - 1).bit_length()) - len(listed))
+
+
+def _numbered(name: str, values: list[str]) -> dict[str, str]:
+    return {f"{name}_{number}": value for number, value in enumerate(values)}
+
+
+_GROWN_STUDY = Direct(
     sa.update(_STUDY)
     .where(_STUDY.c.id == sa.bindparam("study"))
     .values(
@@ -94,18 +102,18 @@ _GROWN_STUDY = (
         settle_reason="",
     )
 )
-_GROWN_SERIES = (
+_GROWN_SERIES = Direct(
     sa.update(_SERIES)
     .where(_SERIES.c.id == sa.bindparam("series"))
     .values(n_instances=_SERIES.c.n_instances + sa.bindparam("instances"))
 )
-_CAME_AGAIN = (
+_CAME_AGAIN = Direct(
     sa.update(_INSTANCE)
     .where(_INSTANCE.c.id == sa.bindparam("instance"))
     .values(resends=_INSTANCE.c.resends + sa.bindparam("times"))
 )
 _NEW_SERIES = sa.insert(_SERIES)
-_NEW_INSTANCE = sa.insert(_INSTANCE)
+_NEW_INSTANCE = Direct(sa.insert(_INSTANCE))
 _PLACE = (
     sa.select(
         _INSTANCE.c.sha256,
@@ -127,10 +135,6 @@ _PLACE = (
 class ArrivalRepository(Repository):
     """Finding what is here, and writing what is new."""
 
-    def __init__(self, session: Session) -> None:
-        super().__init__(session)
-        self._connection = session.connection()  # none of this concerns mapped objects
-
     def studies(
         self, wanted: Collection[tuple[str, str]], *, lock: bool = False
     ) -> dict[tuple[str, str], StudyRow]:
@@ -139,9 +143,9 @@ class ArrivalRepository(Repository):
         With `lock` they are held until the transaction ends, in the order of their ids,
         so that two batches with the same studies wait for each other in one direction only.
         """
-        rows = self._connection.execute(
-            _LOCKED_STUDIES if lock else _STUDIES,
-            {"study_uids": list({uid for _, uid in wanted}), "site_ids": list({site for site, _ in wanted})},
+        sites, uids = _padded({site for site, _ in wanted}), _padded({uid for _, uid in wanted})
+        rows = _studies(len(sites), len(uids), lock=lock).rows(
+            self.session, _numbered("site_id", sites) | _numbered("study_uid", uids)
         )
         found = map(StudyRow._make, rows)
         return {(row.site_id, row.study_uid): row for row in found if (row.site_id, row.study_uid) in wanted}
@@ -156,15 +160,16 @@ class ArrivalRepository(Repository):
         insert = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(_STUDY)
         statement = insert.on_conflict_do_nothing(index_elements=["site_id", "study_uid"])
         ordered = sorted(rows, key=lambda row: (row["site_id"], row["study_uid"]))
-        self._connection.execute(statement, ordered)
+        self.session.execute(statement, ordered)
 
     def objects(
         self, study_ids: Collection[str], series_uids: Collection[str], sop_uids: Collection[str]
     ) -> tuple[dict[tuple[str, str], str], dict[tuple[str, str], InstanceRow]]:
         """Return series ids by (study id, series UID), and instances by (series id, SOP UID)."""
-        rows = self._connection.execute(
-            _OBJECTS,
-            {"study_ids": list(study_ids), "series_uids": list(series_uids), "sop_uids": list(sop_uids)},
+        studies, several, sops = _padded(study_ids), _padded(series_uids), _padded(sop_uids)
+        rows = _objects(len(studies), len(several), len(sops)).rows(
+            self.session,
+            _numbered("study_id", studies) | _numbered("series_uid", several) | _numbered("sop_uid", sops),
         )
         series: dict[tuple[str, str], str] = {}
         instances: dict[tuple[str, str], InstanceRow] = {}
@@ -176,26 +181,25 @@ class ArrivalRepository(Repository):
 
     def insert_series(self, rows: Sequence[dict[str, Any]]) -> None:
         """Insert series of studies whose rows are held."""
-        self._connection.execute(_NEW_SERIES, rows)
+        self.session.execute(_NEW_SERIES, rows)
 
     def insert_instances(self, rows: Sequence[dict[str, Any]]) -> None:
         """Insert instances of studies whose rows are held."""
-        self._connection.execute(_NEW_INSTANCE, rows)
+        _NEW_INSTANCE.run(self.session, rows)
 
     def grow_studies(self, rows: Sequence[dict[str, Any]]) -> None:
         """Add to the counts of studies (`instances`, `series`), restart their quiet time (`now`, `due`)."""
-        self._connection.execute(_GROWN_STUDY, rows)
+        _GROWN_STUDY.run(self.session, rows)
 
     def grow_series(self, counts: Mapping[str, int]) -> None:
         """Add to the number of instances of series."""
-        self._connection.execute(
-            _GROWN_SERIES, [{"series": series_id, "instances": count} for series_id, count in counts.items()]
-        )
+        rows = [{"series": series_id, "instances": count} for series_id, count in counts.items()]
+        _GROWN_SERIES.run(self.session, rows)
 
     def count_resends(self, counts: Mapping[str, int]) -> None:
         """Add to how often instances came again."""
-        self._connection.execute(
-            _CAME_AGAIN, [{"instance": row_id, "times": count} for row_id, count in counts.items()]
+        _CAME_AGAIN.run(
+            self.session, [{"instance": row_id, "times": count} for row_id, count in counts.items()]
         )
 
     def retire(self, gone: Collection[str], delete_after: datetime) -> None:
@@ -208,7 +212,7 @@ class ArrivalRepository(Repository):
 
     def place(self, site_id: str, study_uid: str, series_uid: str, sop_uid: str) -> InstancePlace | None:
         """Return where the data set of one instance lies."""
-        row = self._connection.execute(
+        row = self.session.execute(
             _PLACE,
             {"site_id": site_id, "study_uid": study_uid, "series_uid": series_uid, "sop_uid": sop_uid},
         ).one_or_none()

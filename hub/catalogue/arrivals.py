@@ -225,7 +225,7 @@ class _Batch:
             announce(
                 self._session,
                 study.row.id,
-                first=study.begun_here or study.row.settled_at is not None,
+                first=study.begun_here or study.row.settled,
                 seconds=self._settings.settle_for(study.row.modality),
                 now=self._now,
             )

@@ -1,0 +1,104 @@
+"""Statements that run for every object received: compiled once, then handed straight to the driver.
+
+SQLAlchemy takes several times longer over a statement that it has compiled before than
+SQLite takes to run it. What happens a thousand times a minute goes past that; everything
+else is written as usual.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.engine.interfaces import DBAPICursor
+from sqlalchemy.orm import Session
+
+Values = Mapping[str, Any]
+
+
+class _Plan(NamedTuple):
+    """A statement as one kind of database takes it."""
+
+    sql: str
+    names: tuple[str, ...]
+    positional: bool
+    fixed: Values
+    convert: tuple[tuple[str, Callable[[Any], Any]], ...]
+
+    def bind(self, values: Values) -> Any:
+        """Return the values as the driver takes them."""
+        if self.fixed or self.convert:
+            given = {**self.fixed, **values}
+            for name, to in self.convert:
+                given[name] = to(given[name])
+            values = given
+        return tuple([values[name] for name in self.names]) if self.positional else values
+
+
+class Direct:
+    """A statement that SQLAlchemy writes, and only writes.
+
+    Parameters
+    ----------
+    statement : Select, Insert or Update
+        What varies is a `bindparam`, of which no IN may have an unknown number; an INSERT
+        is given every column, because defaults in Python are not filled in. Mapped objects
+        that the session holds do not learn of the change.
+    """
+
+    def __init__(self, statement: "sa.Select[Any] | sa.Insert | sa.Update") -> None:
+        self._statement = statement
+        self._plans: dict[str, _Plan] = {}
+
+    def rows(self, session: Session, values: Values) -> list[tuple[Any, ...]]:
+        """Return what a SELECT finds, as the driver gives it: moments of SQLite are texts."""
+        plan = self._plan(session)
+        with _cursor(session, plan.sql) as cursor:
+            cursor.execute(plan.sql, plan.bind(values))
+            return list(cursor.fetchall())
+
+    def run(self, session: Session, rows: Iterable[Values]) -> None:
+        """Execute once for each row of values."""
+        plan = self._plan(session)
+        bound: Sequence[Any] = [plan.bind(values) for values in rows]
+        with _cursor(session, plan.sql) as cursor:
+            if len(bound) == 1:
+                cursor.execute(plan.sql, bound[0])
+            elif bound:
+                cursor.executemany(plan.sql, bound)
+
+    def _plan(self, session: Session) -> _Plan:
+        dialect = session.get_bind().dialect
+        plan = self._plans.get(dialect.name)
+        if plan is None:
+            plan = self._plans[dialect.name] = _made(self._statement, dialect)
+        return plan
+
+
+def _made(statement: sa.ClauseElement, dialect: sa.Dialect) -> _Plan:
+    compiled = statement.compile(dialect=dialect)
+    assert isinstance(compiled, sa.sql.compiler.SQLCompiler)
+    names = tuple(compiled.positiontup) if compiled.positional and compiled.positiontup else ()
+    fixed = {name: parameter.value for name, parameter in compiled.binds.items() if not parameter.required}
+    convert = []
+    for name, parameter in compiled.binds.items():
+        to = parameter.type.dialect_impl(dialect).bind_processor(dialect)
+        if to is not None:
+            convert.append((name, to))
+    return _Plan(compiled.string, names, compiled.positional, fixed, tuple(convert))
+
+
+@contextmanager
+def _cursor(session: Session, sql: str) -> Iterator[DBAPICursor]:
+    """Give a cursor within the session's transaction; its errors come as SQLAlchemy's."""
+    connection = session.connection()
+    driver = connection.dialect.loaded_dbapi.Error
+    cursor = connection.connection.cursor()
+    try:
+        yield cursor
+    except driver as error:
+        raise sa.exc.DBAPIError.instance(
+            sql, None, error, driver, hide_parameters=True, dialect=connection.dialect
+        ) from error
+    finally:
+        cursor.close()
