@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from hub import cli_registry, cli_verify
+from hub import cli_node, cli_rebuild, cli_registry, cli_verify
 from hub.cli_support import AsJson, HubCommand, cli_actor, fail, open_hub, settings_of
 from hub.ecg.commands import app as ecg_app
 from hub.kit import log
@@ -27,10 +27,13 @@ app.add_typer(cli_registry.site_app, name="site")
 app.add_typer(cli_registry.device_app, name="device")
 app.add_typer(cli_registry.user_app, name="user")
 app.add_typer(cli_registry.token_app, name="token")
+app.add_typer(cli_node.node_app, name="node")
+app.add_typer(cli_node.forward_app, name="forward")
 app.add_typer(cli_verify.app, name="verify")
 app.add_typer(ecg_app, name="ecg")
 app.add_typer(report_app, name="report")
 app.add_typer(jobs_app, name="jobs")
+app.command("rebuild")(cli_rebuild.rebuild)
 
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder of an embedded hub (HUB_DATA_DIR).")]
 WebBind = Annotated[str | None, typer.Option("--web-bind", help="HOST:PORT of the pages (HUB_WEB_BIND).")]
@@ -40,7 +43,6 @@ DicomBind = Annotated[
 
 LATER = {
     "edge": "the township box",
-    "rebuild": "making the catalogue anew from the objects alone",
     "backup": "consistent copies",
     "restore": "bringing a copy back",
     "bench": "load tools",

@@ -102,12 +102,12 @@ class PackRepository(Repository):
         """Return a pack by its key."""
         return self.session.scalars(select(Pack).where(Pack.key == key)).one_or_none()
 
-    def in_pack(self, pack: Pack) -> Sequence[Instance]:
-        """Return the instances whose files lie in a pack."""
+    def in_pack(self, study_id: str, key: str) -> Sequence[Instance]:
+        """Return the instances of a study whose files lie in a pack, in the order in which they lie."""
         return self.session.scalars(
             select(Instance)
             .join(Series, Series.id == Instance.series_id)
-            .where(Series.study_id == pack.study_id, Instance.storage_key == pack.key)
+            .where(Series.study_id == study_id, Instance.storage_key == key)
             .order_by(Instance.storage_offset)
         ).all()
 
@@ -193,11 +193,12 @@ class PackRepository(Repository):
             .limit(limit)
         ).all()
 
-    def device(self, site_id: str, ae_title: str) -> Device | None:
-        """Return the only device of a site with this title."""
-        found = self.session.scalars(
-            select(Device).where(Device.site_id == site_id, Device.ae_title == ae_title).limit(2)
-        ).all()
+    def device(self, site_id: str, ae_title: str, address: str | None) -> Device | None:
+        """Return the only device of a site with this title, and with this address where one is stated."""
+        named = select(Device).where(Device.site_id == site_id, Device.ae_title == ae_title)
+        if address is not None:
+            named = named.where(Device.address == address)
+        found = self.session.scalars(named.limit(2)).all()
         return found[0] if len(found) == 1 else None
 
     def has_recording(self, site_code: str, digest_start: str) -> bool:

@@ -78,7 +78,7 @@ def _files(session: Session) -> Iterator[tuple[str, str, Place]]:
 
 def _in_pack(context: Context, session: Session, pack: Pack) -> Iterator[Checked]:
     """Read a pack once for its own hash and those of its members."""
-    instances = PackRepository(session).in_pack(pack)
+    instances = PackRepository(session).in_pack(pack.study_id, pack.key)
     whole = Place(pack.key, 0, pack.size, pack.sha256)
     try:
         sha256, damaged = damaged_parts(context.store, pack.key, map(place_of, instances))

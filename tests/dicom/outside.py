@@ -1,5 +1,6 @@
 """Everything that DICOMweb says of an archive, as a caller sees it."""
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -76,14 +77,22 @@ def uid(described: dict[str, Any], tag: str) -> str:
 
 
 def without_row_ids(seen: dict[str, Answer]) -> dict[str, tuple[int, str, bytes]]:
-    """Return the answers with the ids of sites taken out, and without ETags, which depend on addresses."""
+    """Return the answers without what row ids decide.
+
+    That is the ids of sites in addresses, the ETags, which depend on these, and the order of
+    studies that took place at the same time.
+    """
     cut = re.compile(rb"/sites/[0-9a-z]{26}")
     boundary = re.compile(rb"boundary=[0-9a-f]{32}|--[0-9a-f]{32}")
 
     def bare(content: bytes) -> bytes:
         return boundary.sub(b"", cut.sub(b"", content))
 
+    def in_order(name: str, body: bytes) -> bytes:
+        listed = json.loads(body) if "/studies?" in name and body else []
+        return json.dumps(sorted(map(json.dumps, listed))).encode() if listed else body
+
     return {
-        bare(name.encode()).decode(): (status, bare(kind.encode()).decode(), bare(body))
+        bare(name.encode()).decode(): (status, bare(kind.encode()).decode(), in_order(name, bare(body)))
         for name, (status, kind, _, body) in seen.items()
     }
