@@ -16,6 +16,7 @@ from hub.catalogue.repository import CatalogueRepository
 from hub.config import Settings
 from hub.context import Context
 from hub.errors import Conflict, HubError, NotFound
+from hub.jobs.queue import enqueue
 from hub.patients import service as patients
 from hub.patients.repository import PatientRepository
 from hub.worklist import matching
@@ -87,6 +88,7 @@ def correct(
     made = corrections.correct(session, actor, study.id, charset=charset, name=name, reason=reason, now=now)
     made.patient_id = _rename_identity(session, actor, study, made.before, made.after)
     matching.reconsider(session, actor, study, reason=made.reason, settings=settings, now=now)
+    _note_anew(session, study)
     return made
 
 
@@ -114,7 +116,14 @@ def undo(
         if patient is not None and patient.name == undone.after:
             patients.rename(session, patient, undone.before, actor)
     matching.reconsider(session, actor, study, reason=undone.reason, settings=settings, now=now)
+    _note_anew(session, study)
     return undone
+
+
+def _note_anew(session: Session, study: Study) -> None:
+    """Let what is kept beside the study's files say the name of now: a lost database is made from it."""
+    if study.settled_at is not None:
+        enqueue(session, "dicom.prepare_study", once_key=study.id, study_id=study.id)
 
 
 def _rename_identity(session: Session, actor: Actor, study: Study, before: str, after: str) -> str | None:

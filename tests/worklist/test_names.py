@@ -5,6 +5,7 @@ from sqlalchemy import select
 
 from hub.audit.models import AuditEvent
 from hub.audit.tags import Tag
+from hub.catalogue.keys import note_key
 from hub.catalogue.models import Instance, NameCorrection, Study
 from hub.patients.models import Patient
 from hub.sites import service as sites
@@ -95,6 +96,16 @@ class TestExam:
         world.settle()
         correct(world, study, charset="GB18030")
         assert patients(world) == {"P7": GARBLED}
+
+    def test_what_is_kept_beside_the_files_follows(self, sqlite_world: World) -> None:
+        """A lost database is made anew from the objects and this note."""
+        study = doubtful(sqlite_world)
+        sqlite_world.settle()
+        key = note_key("DP", study.study_uid)
+        assert GARBLED in sqlite_world.context.store.get(key).decode()
+        correct(sqlite_world, study, charset="GB18030")
+        sqlite_world.run_jobs()
+        assert '"patient_name": "王秀英"' in sqlite_world.context.store.get(key).decode()
 
     def test_not_after_signature(self, sqlite_world: World) -> None:
         """Planted: the exam is signed; name and identity stay, and the message says what to do."""
