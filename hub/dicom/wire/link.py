@@ -2,8 +2,8 @@
 
 Measured with DCMTK as the sender: its Nagle algorithm waits for our acknowledgement of
 each object's last segment, and the kernel delays that by 40 ms unless told to be quick.
-So acknowledgements are asked for at once after each unit (Linux), and our own answers
-leave without Nagle.
+So acknowledgements are asked for at once before each wait and after each unit (Linux),
+and our own answers leave without Nagle.
 """
 
 import contextlib
@@ -84,9 +84,7 @@ class Link:
             self._view = memoryview(self._buffer)
         self._fill(length)
         self.within_unit = False
-        if QUICK_ACK is not None:
-            with contextlib.suppress(OSError):
-                self._socket.setsockopt(socket.IPPROTO_TCP, QUICK_ACK, 1)
+        self._acknowledge()
         return kind, self._view[:length]
 
     def readable(self) -> bool:
@@ -135,7 +133,15 @@ class Link:
             while time.monotonic() < deadline and self._socket.recv_into(self._buffer):
                 pass
 
+    def _acknowledge(self) -> None:
+        """Have what came acknowledged at once; the kernel forgets the wish with each thing we send."""
+        if QUICK_ACK is not None:
+            with contextlib.suppress(OSError):
+                self._socket.setsockopt(socket.IPPROTO_TCP, QUICK_ACK, 1)
+
     def _fill(self, wanted: int) -> None:
+        # A peer's answer may come in two small segments, the second held back for our word.
+        self._acknowledge()
         got, began = 0, 0.0
         try:
             while got < wanted:
