@@ -6,6 +6,7 @@ dictionary of words does not know.
 """
 
 import re
+import os
 import unicodedata
 from functools import lru_cache
 
@@ -60,6 +61,7 @@ def split_name(name: str) -> tuple[str, str]:
     return name[:at], name[at:]
 
 
+@lru_cache(maxsize=4096)
 def name_in_letters(name: str) -> str:
     """Return a name as PS3.5 annex K writes Chinese names: ``Zhang^XiaoDong`` for 张小东.
 
@@ -107,6 +109,8 @@ def _syllables(text: str) -> list[str]:
 @lru_cache(maxsize=8192)
 def _reading(character: str) -> str:
     """Return the usual reading of one Han character, ``Lyu`` for 吕: ü is YU in documents (GB/T 28039)."""
+    # Single characters are asked for only; the phrases would take 43 MB beside them.
+    os.environ.setdefault("PYPINYIN_NO_PHRASES", "true")
     from pypinyin import Style, lazy_pinyin
 
     (found,) = lazy_pinyin(character, style=Style.NORMAL) or [character]

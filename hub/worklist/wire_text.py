@@ -58,6 +58,8 @@ def name_matches(key: str, name: str) -> bool:
     write them differently. Each group of the key that says something must fit the name as
     written or in letters.
     """
+    if not key.strip("*^= "):
+        return True
     forms = {comparable_name(name), comparable_name(name_in_letters(name.replace("^", "")))}
     return all(_group_matches(group, forms) for group in key.split("="))
 
