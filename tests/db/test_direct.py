@@ -6,6 +6,7 @@ from typing import Any, cast
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.orm import Session
 
 from hub.audit.models import AuditEvent
 from hub.db.direct import Direct
@@ -55,10 +56,14 @@ def test_finds_what_sqlalchemy_finds(database: Database) -> None:
         assert FIND.rows(session, {"first": 9}) == []
 
 
+def write_then_fail(session: Session) -> None:
+    NEW.run(session, [event(1)])
+    NEW.run(session, [{}])
+
+
 def test_is_rolled_back_with_its_transaction(database: Database) -> None:
     with pytest.raises(KeyError), database.transaction() as session:
-        NEW.run(session, [event(1)])
-        NEW.run(session, [{}])
+        write_then_fail(session)
     with database.reading() as session:
         assert FIND.rows(session, {"first": 0}) == []
 
