@@ -5,8 +5,8 @@ the usual one. Surnames have readings of their own (单 is Shan, not Dan), which
 dictionary of words does not know.
 """
 
-import re
 import os
+import re
 import unicodedata
 from functools import lru_cache
 
