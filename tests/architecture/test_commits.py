@@ -22,7 +22,7 @@ EDGES = (
     "hub/delivery/documents.py",  # the attempt stays on record although the delivery fails
     "hub/dicom/qr_*.py",  # one message of a device; its answers wait for the device, not the database
     "hub/dicom/access.py",  # a look is noted beside a long read that must not hold up writers
-    "hub/catalogue/twins.py",  # a batch of arrivals; the store is read between its two transactions, not in one
+    "hub/catalogue/twins.py",  # a batch; the store is read between its transactions, not within one
     "hub/worklist/mwl.py",  # one question of a device
     "hub/worklist/mpps.py",  # one report of a device
     "hub/worklist/desk.py",  # items filed together, each for itself
