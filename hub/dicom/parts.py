@@ -16,7 +16,8 @@ HEAD_BYTES = 16 << 10
 """Longest head of a part, and longest text before the first."""
 
 _END_OF_HEAD = b"\r\n\r\n"
-_BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
+_BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,255}[0-9A-Za-z'()+_,./:=?-]")
+"""RFC 2046 allows 70 characters; Orthanc sends 73."""
 
 
 class BrokenBody(Malformed):

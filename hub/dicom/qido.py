@@ -39,8 +39,6 @@ MORE_RESULTS = (
 TOTAL = "X-Total-Count"
 """How many match altogether. The standard has no place for it; this header is what others use."""
 
-NO_CONTENT = 204
-
 routes = APIRouter(dependencies=[VIEWING], tags=["DICOMweb"])
 
 
@@ -193,7 +191,10 @@ def _answer(  # noqa: PLR0917 - what was asked, what was found, how to find out 
     rows: Callable[[Sequence[Json]], list[Row]],
     count: Callable[[], int | None],
 ) -> Response:
-    """Send the results; 204 without a body when there are none (PS3.18 Table 10.6.3-1)."""
+    """Send the results; an empty list when there are none.
+
+    PS3.18 Table 10.6.3-1 has 204 for that, but Orthanc as a client reads a list in any case.
+    """
     media_type = choose_json(visit.accepted)
     shown = found[: level.most]
     wanted = Wanted(query.fields, query.everything, level.tags)
@@ -210,8 +211,6 @@ def _answer(  # noqa: PLR0917 - what was asked, what was found, how to find out 
     total = query.part.offset + len(found) if ended else count()
     if total is not None:
         headers[TOTAL] = str(total)
-    if not shown:
-        return Response(status_code=NO_CONTENT, headers=headers)
     body = json.dumps(shown, ensure_ascii=False, separators=(",", ":"))
     return Response(body, media_type=media_type, headers=headers)
 
