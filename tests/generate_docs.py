@@ -400,7 +400,11 @@ def query_keys_block() -> str:
 
     levels = (("study", STUDY_KEYS), ("series", SERIES_KEYS), ("instance", INSTANCE_KEYS))
     rows = (
-        (keyword, f"({tag[:4]},{tag[4:]})", ", ".join(level for level, keys in levels if keyword in keys))
+        (
+            keyword.replace(".", " > "),
+            " > ".join(f"({step[:4]},{step[4:]})" for step in tag.split(".")),
+            ", ".join(level for level, keys in levels if keyword in keys),
+        )
         for keyword, tag in TAGS.items()
     )
     return table(("attribute", "tag", "level"), rows)
@@ -454,11 +458,11 @@ def step_statuses_block() -> str:
 
 def dicomweb_block() -> str:
     """The resources under /dicom-web."""
-    from hub.dicom import qido, wado
+    from hub.dicom import archive, qido, wado
 
     rows = (
         (f"`/dicom-web{route.path}`", (route.endpoint.__doc__ or "").strip().splitlines()[0])
-        for module in (qido, wado)
+        for module in (qido, wado, archive)
         for route in module.routes.routes
     )
     return table(("GET", "answers"), rows)
