@@ -24,6 +24,8 @@ from hub.web.live import LiveFeed
 from hub.web.static_files import HashedStaticFiles
 
 ROUTERS = (
+    "hub.dicom.wado",
+    "hub.dicom.qido",
     "hub.insight.endpoints",
     "hub.auth.pages",
     "hub.worklist.pages",
@@ -41,14 +43,16 @@ ROUTERS = (
     "hub.delivery.endpoints",
     "hub.dicom.exchange_pages",
     "hub.dicom.upload_endpoints",
-    "hub.dicom.qido",
     "hub.dicom.stow",
     "hub.dicom.archive",
-    "hub.dicom.wado",
     "hub.worklist.ecg_intake_endpoints",
     "hub.worklist.ecg_pages",
 )
-"""Every module with a ``router``, in the order in which paths are tried."""
+"""Every module with a ``router``, in the order in which paths are tried.
+
+DICOMweb comes first: a viewer asks for thousands of frames, and trying the paths of all
+the others takes longer than answering.
+"""
 
 MIB = 1 << 20
 

@@ -40,6 +40,15 @@ class BadFrameList(Malformed):
     """Frame numbers are whole numbers from 1, separated by commas."""
 
 
+# First, because a viewer asks for little else, and paths are tried in their order.
+@routes.get(INSTANCE + "/frames/{frames}")
+def retrieve_frames(visit: VisitDep, study_uid: str, series_uid: str, sop_uid: str, frames: str) -> Response:
+    """Return frames by their numbers from 1: stored, decoded, or in a transfer syntax that is asked for."""
+    study, series, instance = visit.one(study_uid, series_uid, sop_uid)
+    url = f"{_url(visit, study, series, instance)}/frames"
+    return _frames(visit, study, instance, _frame_numbers(frames), lambda number: f"{url}/{number}")
+
+
 @routes.get("/studies/{study_uid}")
 def retrieve_study(visit: VisitDep, study_uid: str) -> Response:
     """Return every object of a study, as it was received or in a transfer syntax that is asked for."""
@@ -83,14 +92,6 @@ def series_metadata(visit: VisitDep, study_uid: str, series_uid: str) -> Respons
 def instance_metadata(visit: VisitDep, study_uid: str, series_uid: str, sop_uid: str) -> Response:
     """Describe one object."""
     return _metadata(visit, *visit.objects(study_uid, series_uid, sop_uid))
-
-
-@routes.get(INSTANCE + "/frames/{frames}")
-def retrieve_frames(visit: VisitDep, study_uid: str, series_uid: str, sop_uid: str, frames: str) -> Response:
-    """Return frames by their numbers from 1: stored, decoded, or in a transfer syntax that is asked for."""
-    study, series, instance = visit.one(study_uid, series_uid, sop_uid)
-    url = f"{_url(visit, study, series, instance)}/frames"
-    return _frames(visit, study, instance, _frame_numbers(frames), lambda number: f"{url}/{number}")
 
 
 @routes.get(INSTANCE + "/bulkdata/{path:path}")
