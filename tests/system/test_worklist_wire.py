@@ -204,7 +204,7 @@ class TestWorklist:
         )
         assert row.facts == {"answers": 1}
 
-    def test_a_long_list_is_cut_with_a_warning_and_can_be_cancelled(
+    def test_a_long_list_is_cut_with_a_warning_and_unknown_keys_are_said(
         self, wire: Wire, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("hub.worklist.mwl.MOST_ANSWERS", 3)

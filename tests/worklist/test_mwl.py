@@ -7,6 +7,7 @@ matching, turned into cases by hand; the set of attributes of the table itself.
 import io
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -16,6 +17,7 @@ from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.dataset import Dataset
 from pydicom.filewriter import dcmwrite
 
+from hub.dicom.wire.association import Peer
 from hub.errors import Malformed, Rejected
 from hub.sites.service import DeviceKnown
 from hub.worklist import mwl
@@ -231,6 +233,38 @@ class TestAnswer:
     def test_every_urgency_and_listed_state_has_its_word(self) -> None:
         assert set(PRIORITIES) == set(URGENCIES)
         assert set(STATUSES) == mwl.WAITING | {State.PERFORMED}
+
+
+class Asking:
+    """A request whose peer cancels after so many answers."""
+
+    def __init__(self, world: World, patience: int) -> None:
+        device = DeviceKnown("device", world.site_ids["DP"], "DP", None, "DR1")
+        self.peer = Peer("DR1", "HUB", "127.0.0.1", "1", "", device)
+        self.context = SimpleNamespace(transfer_syntax=EXPLICIT)
+        self.command = SimpleNamespace(field=0x0020)
+        self.dataset = asked(PatientName="")
+        self.patience = patience
+        self.statuses: list[int] = []
+
+    def cancelled(self) -> bool:
+        return len(self.statuses) >= self.patience
+
+    def respond(self, status: int, _dataset: bytes | None = None) -> None:
+        self.statuses.append(status)
+
+
+@pytest.mark.parametrize(
+    ("patience", "statuses"), [(9, [0xFF00, 0xFF00, 0xFF00, 0]), (1, [0xFF00, 0xFE00]), (0, [0xFE00])]
+)
+def test_a_cancelled_question_ends_between_answers(
+    sqlite_world: World, patience: int, statuses: list[int]
+) -> None:
+    for number in range(3):
+        sqlite_world.order(local_id=f"P{number}")
+    request = Asking(sqlite_world, patience)
+    mwl.mwl_service(sqlite_world.context).handle(request)  # type: ignore[arg-type]
+    assert request.statuses == statuses
 
 
 def mutations(data: bytes) -> Iterator[bytes]:
