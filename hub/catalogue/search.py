@@ -10,7 +10,6 @@ barred to the planner.
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Literal, cast
 
 from sqlalchemy import (
@@ -30,8 +29,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import InstrumentedAttribute
 
-from hub.audit.models import AuditEvent
-from hub.audit.tags import Tag
 from hub.auth.actor import Actor
 from hub.auth.roles import Permission
 from hub.catalogue.models import PINYIN_MARK, Instance, Series, Study
@@ -117,12 +114,6 @@ class Slice:
 
 class SearchRepository(CatalogueRepository):
     """Matching over what an actor may read. Studies without any DICOM object are left out."""
-
-    def named(self, actor: Actor, study_uid: str, site_id: str | None) -> Sequence[Study]:
-        """Return the readable studies with this UID that hold DICOM objects, of one site or of all."""
-        return self.session.scalars(
-            self._readable(actor, site_id).where(Study.study_uid == study_uid).order_by(Study.id)
-        ).all()
 
     def studies(
         self, actor: Actor, matches: Sequence[Match], part: Slice, site_id: str | None = None
@@ -217,17 +208,6 @@ class SearchRepository(CatalogueRepository):
             if modality:
                 found.setdefault(study_id, set()).add(modality)
         return {study_id: sorted(modalities) for study_id, modalities in found.items()}
-
-    def has_noted(self, tag: Tag, actor_id: str, study_id: str, since: datetime) -> bool:
-        """Tell whether the trail already says since then that somebody did this to a study."""
-        statement = select(AuditEvent.seq).where(
-            AuditEvent.subject_kind == "study",
-            AuditEvent.subject_id == study_id,
-            AuditEvent.tag == tag,
-            AuditEvent.actor_id == actor_id,
-            AuditEvent.at >= since,
-        )
-        return self.session.scalars(statement.limit(1)).first() is not None
 
     def _readable(self, actor: Actor, site_id: str | None, *, indexed: bool = True) -> Select[Any]:
         """Return the studies an actor may see; without `indexed` no index of sites is used for it."""

@@ -24,6 +24,7 @@ DAY = day_of(0)
 CENTRE = Actor("person", "c", "c", posts=(PostHeld(Role.WRITER, None, date(2020, 1, 1)),))
 PID = Match("PatientID", "any_of", (local_id(3),))
 UID = Match("StudyInstanceUID", "any_of", (study_uid(3),))
+UID_0 = Match("StudyInstanceUID", "any_of", (study_uid(0),))
 ACCESSION = Match("AccessionNumber", "any_of", ("A000000003",))
 ONE_DAY = Match("StudyDate", "range", (DAY, DAY))
 HOURS = Match(STUDY_MOMENT, "range", (DAY, "080000", DAY, "090000"))
@@ -155,11 +156,11 @@ def test_names_keep_their_searched_forms(sqlite_database: Database, lite: Filled
     """Also when a person corrects one."""
     del lite
     with sqlite_database.transaction() as session:
-        study = SearchRepository(session).named(CENTRE, study_uid(0), None)[0]
+        study = SearchRepository(session).studies(CENTRE, (UID_0,), Slice(1))[0]
         study.patient_name = "欧阳Ｎana"
     assert found(sqlite_database, CENTRE, Match("PatientName", "name", ("欧阳n*",))) == [0]
     assert found(sqlite_database, CENTRE, Match("PatientName", "words", ("ouyang",))) == [0]
     with sqlite_database.transaction() as session:
-        SearchRepository(session).named(CENTRE, study_uid(0), None)[0].patient_name = "王秀英"
+        SearchRepository(session).studies(CENTRE, (UID_0,), Slice(1))[0].patient_name = "王秀英"
     assert found(sqlite_database, CENTRE, Match("PatientName", "words", ("ying", "wang")))[-1:] == [0]
     assert found(sqlite_database, CENTRE, Match("PatientName", "words", ("ouyang",))) == []
