@@ -213,14 +213,3 @@ class CatalogueRepository(Repository):
             )
             .limit(1)
         ).first()
-
-    def every_file(self) -> Iterator[tuple[str, str, str, int, str]]:
-        """Yield (kind, row id, key, size, sha256) of every file that a row points at."""
-        for instance in self.session.scalars(select(Instance).execution_options(yield_per=500)):
-            yield "instance", instance.id, instance.storage_key, instance.size, instance.sha256
-        for recording in self.session.scalars(select(Recording).execution_options(yield_per=500)):
-            for file in recording.files:
-                yield "recording", recording.id, file["key"], file["size"], file["sha256"]
-        for item in self.session.scalars(select(Quarantined).execution_options(yield_per=500)):
-            for file in item.files:
-                yield "quarantined", item.id, file["key"], file["size"], file["sha256"]

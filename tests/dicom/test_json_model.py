@@ -1,4 +1,6 @@
+import base64
 import json
+import struct
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -99,3 +101,69 @@ def test_numbers_that_json_cannot_hold() -> None:
     model = json_model(raw, str).elements
     assert model["00180050"]["Value"] == [1.5, "NaN", None, "thick"]
     assert model["00181152"]["Value"] == [12, "1.5"]
+
+
+WIDTHS = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8, "OB": 1}
+OCTETS = bytes(range(240)) * 8
+
+
+def in_order(vr: str, value: bytes, byte_order: str) -> bytes:
+    """Return the octets of a value whose numbers are those of `value` read in little-endian order."""
+    width = WIDTHS[vr]
+    parts = [value[at : at + width] for at in range(0, len(value), width)]
+    return b"".join(part if byte_order == "<" else part[::-1] for part in parts)
+
+
+def long_element(tag: int, vr: str, value: bytes, byte_order: str) -> bytes:
+    head = struct.pack(f"{byte_order}HH2sHL", tag >> 16, tag & 0xFFFF, vr.encode(), 0, len(value))
+    return head + in_order(vr, value, byte_order)
+
+
+def binary_object(byte_order: str) -> bytes:
+    """Return a file whose every binary value says the same in either order (PS3.5 section 7.3)."""
+    short = struct.pack(f"{byte_order}HH2sH", 0x0008, 0x0060, b"CS", 2) + b"CT"
+    parts = [
+        long_element(0x00091001 + number, vr, OCTETS, byte_order)
+        + long_element(0x00091101 + number, vr, OCTETS[:16], byte_order)
+        for number, vr in enumerate(WIDTHS)
+    ]
+    overlays = [long_element(tag, "OW", OCTETS, byte_order) for tag in (0x60003000, 0x601E3000)]
+    dataset = short + b"".join(sorted(parts)) + b"".join(overlays)
+    return file_of(dataset, "1.2.840.10008.1.2.2" if byte_order == ">" else "1.2.840.10008.1.2.1")
+
+
+@pytest.mark.parametrize("byte_order", ["<", ">"])
+def test_binary_values_leave_in_little_endian_order(byte_order: str) -> None:
+    """Oracle: the octets that PS3.5 section 7.3 gives each VR, written by hand in both orders."""
+    file = binary_object(byte_order)
+    elements = json_model(file, str).elements
+    for number, vr in enumerate(WIDTHS):
+        assert elements[f"{0x00091001 + number:08X}"] == {
+            "vr": vr,
+            "BulkDataURI": f"{0x00091001 + number:08X}",
+        }
+        assert bulk_data(file, f"{0x00091001 + number:08X}") == OCTETS
+        inline = elements[f"{0x00091101 + number:08X}"]["InlineBinary"]
+        assert base64.b64decode(inline) == OCTETS[:16]
+
+
+@pytest.mark.parametrize("tag", ["60003000", "601E3000"])
+@pytest.mark.parametrize("byte_order", ["<", ">"])
+def test_overlays_are_bulk_data(tag: str, byte_order: str) -> None:
+    file = binary_object(byte_order)
+    assert json_model(file, str).elements[tag] == {"vr": "OW", "BulkDataURI": tag}
+    assert bulk_data(file, tag) == OCTETS
+
+
+def test_words_without_a_vr_are_words() -> None:
+    """PS3.5 section A.1: overlay, waveform and table data are OW where no VR is written."""
+    implicit = b"".join(
+        struct.pack("<HHL", tag >> 16, tag & 0xFFFF, len(OCTETS)) + OCTETS
+        for tag in (0x00283006, 0x54001010, 0x60003000)
+    )
+    elements = json_model(file_of(implicit, "1.2.840.10008.1.2"), str).elements
+    assert {tag: one["vr"] for tag, one in elements.items()} == {
+        "00283006": "OW",
+        "54001010": "OW",
+        "60003000": "OW",
+    }
