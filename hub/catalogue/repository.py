@@ -1,6 +1,6 @@
 """Every query about studies, series, instances, recordings and quarantine."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from sqlalchemy import Select, func, or_, select
