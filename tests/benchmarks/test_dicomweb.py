@@ -269,6 +269,10 @@ def figures_of(clients: dict[str, Client], ct: Series, dx: Series) -> dict[str, 
     alone = {"hub": clients["hub"]}
     small = measure(alone, lambda _: (f"{dx_frame}/rendered?viewport=1024,1024", JPEG), 10)["hub"]
     figures["rendered_dx_1024_ms"] = round(small, 2)
+    encoded = measure(
+        alone, lambda n: (f"{ct.url}/instances/{ct.instances[n % SLICES]}/frames/1", HTJ2K), 20
+    )["hub"]
+    figures["frame_ct_as_htj2k_ms"] = round(encoded, 2)
     return figures
 
 
