@@ -43,6 +43,9 @@ def look(client: TestClient, root: str = "/dicom-web") -> dict[str, Answer]:
             for instance in ask(f"{of_series}/instances?includefield=all", JSON):
                 _look_at(ask, f"{of_series}/instances/{uid(instance, '00080018')}", instance)
             ask(f"{of_series}/metadata", JSON)
+            # A description that was stored has a validator of its own; what it validates is the same.
+            status, kind, _, body = seen[f"{of_series}/metadata {JSON}"]
+            seen[f"{of_series}/metadata {JSON}"] = (status, kind, "", body)
     return seen
 
 
