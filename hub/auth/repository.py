@@ -7,7 +7,6 @@ from sqlalchemy import bindparam, func, select
 from hub.auth.models import ApiToken, AuthorityKey, Post, SigningKey, UserAccount, WebSession
 from hub.db.repository import Repository
 
-
 # Every request asks for these: made once, because making a statement takes longer than running it.
 _TOKEN = select(ApiToken).where(ApiToken.digest == bindparam("digest"), ApiToken.revoked_at.is_(None))
 _POSTS = select(Post).where(Post.user_id == bindparam("user")).order_by(Post.valid_from)

@@ -308,7 +308,7 @@ def not_delivered(session: Session, request_ids: Sequence[str], trouble: str, *,
 
 def wait_after(attempts: int) -> timedelta:
     """Return how long to wait after so many tries, from 1: 1, 2, 4 … 60 minutes."""
-    return min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(attempts - 1, 10))
+    return min(LONGEST_WAIT, FIRST_WAIT * (1 << min(attempts - 1, 10)))
 
 
 def retry(session: Session, actor: Actor, request_id: str, *, now: datetime) -> CommitmentRequest:

@@ -80,7 +80,7 @@ class Outcome:
 
 def wait_after(failures: int) -> timedelta:
     """Return how long to wait after so many failures in a row, from 1: 1, 2, 4 … 60 minutes."""
-    return min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(failures - 1, 10))
+    return min(LONGEST_WAIT, FIRST_WAIT * (1 << min(failures - 1, 10)))
 
 
 # What is queued

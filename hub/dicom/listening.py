@@ -7,7 +7,8 @@ from hub.config import Settings
 from hub.context import Context
 from hub.dicom.peers import admit, note_refusal
 from hub.dicom.reception import storage_service
-from hub.dicom.wire.server import Listener, ListenerSettings, listen
+from hub.dicom.wire.gate import ListenerSettings
+from hub.dicom.wire.server import Listener, listen
 from hub.dicom.wire.service import Service
 from hub.errors import HubError
 

@@ -2,7 +2,7 @@
 
 from hub.context import Context
 from hub.dicom.wire.association import Peer
-from hub.dicom.wire.server import Admission, Admitted, Refusal
+from hub.dicom.wire.gate import Admission, Admitted, Refusal
 from hub.dicom.wire.service import Request
 from hub.errors import Forbidden
 from hub.sites import service as sites

@@ -78,7 +78,9 @@ class Progress:
     def pending(self, request: Request) -> None:
         """Tell the peer how far it is."""
         if self.remaining:
-            request.respond(status.PENDING, NumberOfRemainingSuboperations=self.remaining, **self._done())
+            request.respond(
+                status.PENDING, None, NumberOfRemainingSuboperations=self.remaining, **self._done()
+            )
 
     def finish(self, request: Request, *, cancelled: bool = False) -> None:
         """Give the final answer, with the objects that were not taken."""

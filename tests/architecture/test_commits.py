@@ -11,6 +11,16 @@ from tests.architecture.sources import name_of, product_files, tree_of
 ENDS = {"commit", "rollback"}
 EDGES = (
     "*/tasks.py",
+    "*/*_tasks.py",
+    "hub/catalogue/packing.py",  # a study's packs are written one by one, each entered when it is durable
+    "hub/dicom/series_metadata.py",  # object first, row second, as for packs
+    "hub/dicom/peers.py",  # a refusal is noted beside the association that it ends
+    "hub/dicom/commitment_report.py",  # a message of a device, and calls to devices between transactions
+    "hub/dicom/forward_send.py",  # what a node has taken is noted while the transfer goes on
+    "hub/dicom/nodes.py",  # the outcome of a connection test, after the connection
+    "hub/rebuild.py",  # one object after the other, so that a run can be taken up again
+    "hub/worklist/conflicts.py",  # items filed together, each for itself
+    "hub/worklist/names.py",  # studies corrected together, each for itself
     "*pages.py",
     "*endpoints.py",
     "*/deps.py",

@@ -38,7 +38,8 @@ from hub.dicom.commitment_report import commitment_service
 from hub.dicom.identifier import encode_attributes
 from hub.dicom.models import CommitmentRequest
 from hub.dicom.peers import admit
-from hub.dicom.wire.server import ListenerSettings, listen
+from hub.dicom.wire.gate import ListenerSettings
+from hub.dicom.wire.server import listen
 from hub.jobs.testing import run_pending
 from hub.sites import service as sites
 from hub.sites.models import Device

@@ -16,8 +16,9 @@ from hub.dicom.contexts import storage_classes, transfer_syntaxes
 from hub.dicom.part10 import split
 from hub.dicom.wire.association import Context, Peer
 from hub.dicom.wire.dimse import Command
+from hub.dicom.wire.gate import Admission, Admitted, ListenerSettings, Refusal
 from hub.dicom.wire.requestor import Target, connect
-from hub.dicom.wire.server import Admission, Admitted, Listener, ListenerSettings, Refusal, listen
+from hub.dicom.wire.server import Listener, listen
 from hub.dicom.wire.service import IMPLICIT_LITTLE, WIRE_SYNTAXES, Service, StorageService
 from tests.dicom.samples import CT_CLASS, DATA, build, dataset_of, file_of
 from tests.fixtures.peers import require_peer

@@ -20,7 +20,8 @@ from sqlalchemy import select
 from hub.audit.models import AuditEvent
 from hub.audit.tags import Tag
 from hub.dicom.peers import admit
-from hub.dicom.wire.server import ListenerSettings, listen
+from hub.dicom.wire.gate import ListenerSettings
+from hub.dicom.wire.server import listen
 from hub.kit.uids import new_uid
 from hub.sites import service as sites
 from hub.sites.repository import SiteRepository

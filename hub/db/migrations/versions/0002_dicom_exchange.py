@@ -23,7 +23,11 @@ OLD_STUDY_INDEXES = (
 
 
 def upgrade() -> None:
-    empty = sa.text("x''" if op.get_bind().dialect.name == "sqlite" else "''")
+    _new_tables()
+    _new_columns()
+
+
+def _new_tables() -> None:
     op.create_table(
         "dicom_node",
         sa.Column("name", sa.String(length=64), nullable=False),
@@ -202,6 +206,10 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_forwarded_object")),
         sa.UniqueConstraint("task_id", "instance_id", name=op.f("uq_forwarded_object_task_id_instance_id")),
     )
+
+
+def _new_columns() -> None:
+    empty = sa.text("x''" if op.get_bind().dialect.name == "sqlite" else "''")
     with op.batch_alter_table("association_refusal", schema=None) as batch_op:
         batch_op.add_column(sa.Column("detail", sa.String(length=200), nullable=False, server_default=""))
         batch_op.add_column(sa.Column("count", sa.Integer(), nullable=False, server_default="1"))
