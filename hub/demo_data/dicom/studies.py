@@ -107,7 +107,14 @@ def synthetic_chest_lateral(like: "FileDataset") -> "FileDataset":
     phantom.WindowCenter, phantom.WindowWidth = 2048, 4096
     phantom.ViewPosition, phantom.SeriesDescription = "LL", "SYNTHETIC PHANTOM"
     phantom.BurnedInAnnotation = "NO"
-    for keyword in ("LossyImageCompression", "LossyImageCompressionRatio", "PixelIntensityRelationship"):
+    # What was true of the film; its Pixel Spacing is zero, and what was drawn has no scale at all.
+    of_the_film = (
+        "LossyImageCompression",
+        "LossyImageCompressionRatio",
+        "PixelIntensityRelationship",
+        "PixelSpacing",
+    )
+    for keyword in of_the_film:
         if keyword in phantom:
             delattr(phantom, keyword)
     return phantom  # type: ignore[no-any-return]
