@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from types import FrameType
 
 import structlog
@@ -46,6 +47,9 @@ def ready_context(settings: Settings) -> Context:
     """Open the context of a process that needs a migrated database."""
     if pending(settings.database):
         raise NotMigrated
+    # Its modules import each other in a circle: two threads that load it at once, each from
+    # another end, leave it half loaded for good.
+    import_module("pydicom")
     return open_context(settings)
 
 
