@@ -44,6 +44,9 @@ _EXPLICIT_HEAD = {little: struct.Struct("<HH2sH" if little else ">HH2sH") for li
 _IMPLICIT_HEAD = {little: struct.Struct("<HHL" if little else ">HHL") for little in (True, False)}
 _LENGTH = {little: struct.Struct("<L" if little else ">L") for little in (True, False)}
 _DELIMITERS = 0xFFFE
+_PIXEL_GROUP = 0x7FE0
+_PLAIN_ELEMENTS = 4096
+"""Elements that are taken in one tight loop; a data set of a modality has a few hundred."""
 _ENDS = frozenset({ITEM_END, SEQUENCE_END})
 _PIXELS = frozenset({PIXEL_DATA, FLOAT_PIXEL_DATA, DOUBLE_PIXEL_DATA})
 
@@ -153,6 +156,58 @@ def walk(source: Source, start: int, end: int, encoding: Encoding) -> Iterator[E
                 raise BrokenDataset("an element goes past the end", offset=element.offset)
     if any(source.read(offset, end - offset)):
         raise BrokenDataset("an element is cut off", offset=offset)
+
+
+def index(source: Source, start: int, end: int, encoding: Encoding, limit: int) -> dict[int, Element]:
+    """Return the elements between two offsets by their tags; of a tag that comes twice the first.
+
+    Runs of plain elements, which is what nearly all of a data set is, are read in one tight
+    loop: this is what every reception waits for.
+
+    Parameters
+    ----------
+    limit : int
+        Most elements that are taken.
+
+    Raises
+    ------
+    BrokenDataset
+        As `walk`, or there are too many elements.
+    """
+    found: dict[int, Element] = {}
+    if encoding == EXPLICIT_LITTLE:
+        start = _plain_run(source, start, end, found)
+    for element in walk(source, start, end, encoding):
+        found.setdefault(element.tag, element)
+        if len(found) > limit:
+            raise BrokenDataset("the data set has too many elements", offset=element.offset)
+    return found
+
+
+def _plain_run(source: Source, start: int, end: int, found: dict[int, Element]) -> int:
+    """Take elements of explicit little-endian layout and stated length; return where `walk` has to go on."""
+    head, long_length = _EXPLICIT_HEAD[True].unpack_from, _LENGTH[True].unpack_from
+    offset, taken = start, 0
+    while end - offset >= 12 and taken < _PLAIN_ELEMENTS:  # noqa: PLR2004 - the longest head
+        window, at = source.around(offset)
+        base, last = offset - at, min(len(window) - 12, end - offset + at - 12)
+        if at > last:
+            return offset
+        while at <= last and taken < _PLAIN_ELEMENTS:
+            group, number, stated, length = head(window, at)
+            size, vr = 8, _SHORT_FORMS.get(stated)
+            if vr is None:
+                size, vr = 12, _LONG_FORMS.get(stated)
+                (length,) = long_length(window, at + 8)
+            tag = group << 16 | number
+            begin = base + at + size
+            if vr is None or group >= _PIXEL_GROUP or length == UNDEFINED or begin + length > end:
+                return base + at
+            found.setdefault(tag, Element(tag, vr, begin, length, EXPLICIT_LITTLE))
+            taken += 1
+            at += size + length
+        offset = base + at
+    return offset
 
 
 def items(source: Source, sequence: Element, end: int) -> Iterator[Item]:

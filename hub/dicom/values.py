@@ -12,11 +12,10 @@ from hub.dicom.elements import (
     DOUBLE_PIXEL_DATA,
     FLOAT_PIXEL_DATA,
     PIXEL_DATA,
-    BrokenDataset,
     Element,
     Encoding,
+    index,
     items,
-    walk,
 )
 from hub.dicom.part10 import layout, split
 from hub.dicom.source import Readable, Source, open_source
@@ -52,11 +51,7 @@ class Values:
         self.source = source
         self.encoding = encoding
         self.end = end
-        self.elements: dict[int, Element] = {}
-        for element in walk(source, start, end, encoding):
-            self.elements.setdefault(element.tag, element)
-            if len(self.elements) > MAX_ELEMENTS:
-                raise BrokenDataset("the data set has too many elements", offset=element.offset)
+        self.elements: dict[int, Element] = index(source, start, end, encoding, MAX_ELEMENTS)
 
     @property
     def pixel_element(self) -> Element | None:
