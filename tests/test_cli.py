@@ -150,7 +150,6 @@ def test_registering_a_county(machine: Machine) -> None:
         (("verify", "report", "nothing"), "nothing"),
         (("verify", "audit", "--anchor", "x"), "SEQ:HASH"),
         (("edge",), "not in this release"),
-        (("rebuild",), "not in this release"),
         (("backup",), "not in this release"),
         (("restore",), "not in this release"),
         (("bench",), "not in this release"),

@@ -192,10 +192,10 @@ def store_in_study(request: Request, actor: Sender, context: ContextDep, study_u
 
 def _store(request: Request, actor: Actor, context: Context, study_uid: str) -> JSONResponse:
     visit = Visit(request, actor, context, request.path_params.get("site_id"))
-    media_type = choose_json(visit.accepted)
-    incoming = _incoming(request)
     with context.db.reading() as session:
         site = sites.acting_site(session, actor, Permission.UPLOAD, visit.site_id or "")
+    media_type = choose_json(visit.accepted)
+    incoming = _incoming(request)
     sending = Sending(context, Origin(site.id, actor.ref, actor.address), site.code, study_uid)
     sending.take_all(incoming)
     results = sending.results

@@ -4,23 +4,22 @@ from pathlib import Path
 import pydicom
 import pytest
 
-from hub.dicom.part10 import NotDicom, split, wrap
+from hub.dicom.part10 import NotDicom, file_header, split
 from tests.dicom.samples import CT_CLASS, DATA, EXPLICIT, IMAGES, build, file_of
 
 
-class TestWrap:
+class TestFileHeader:
     def test_another_reader_finds_the_header_and_the_bytes_untouched(self) -> None:
         """Oracle: pydicom reads the file meta information and the name."""
         dataset = build()
-        raw = wrap(
-            dataset,
+        header = file_header(
             sop_class=CT_CLASS,
             sop_instance="1.2.3.4",
             transfer_syntax=EXPLICIT,
             calling_ae="DR_东陂",
             called_ae="HUB",
         )
-        assert raw.endswith(dataset)
+        raw = header + dataset
         read = pydicom.dcmread(io.BytesIO(raw))
         assert read.file_meta.MediaStorageSOPClassUID == CT_CLASS
         assert read.file_meta.MediaStorageSOPInstanceUID == "1.2.3.4"
@@ -29,7 +28,7 @@ class TestWrap:
         assert read.file_meta.FileMetaInformationGroupLength == len(raw) - len(dataset) - 144
         assert read.PatientID == "P1"
 
-    def test_split_undoes_wrap(self) -> None:
+    def test_split_finds_it_again(self) -> None:
         dataset = build()
         raw = file_of(dataset)
         meta, offset = split(raw)
