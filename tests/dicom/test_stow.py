@@ -22,7 +22,6 @@ from hub.sites import service as sites
 from storage.errors import StoreUnreachable
 from tests.dicom.conftest import Archive
 from tests.dicom.samples import DATA, build, element, file_of
-from tests.fixtures.orthanc import running_orthanc
 from tests.fixtures.world import SETUP, World
 
 BOUNDARY = "a+b_c'(d)"
@@ -333,36 +332,3 @@ def test_dicomweb_client_stores_searches_and_retrieves(archive: Archive, address
     with world.context.db.reading() as session:
         rows = session.scalars(select(Series).join(Study).where(Study.study_uid == "1.2.77")).all()
         assert len(rows) == 1
-
-
-def test_orthanc_stores_searches_and_retrieves(archive: Archive, address: str, tmp_path: Path) -> None:
-    """Oracle: Orthanc with its DICOMweb plugin as the client; what it took back has the pixels it sent."""
-    plugin = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
-    if not plugin.is_file():
-        pytest.skip("the DICOMweb plugin of Orthanc is not installed")
-    world = archive.world
-    site_of_its_own(world, "ORTH")
-    servers = {
-        name: {
-            "Url": f"{address}/dicom-web/",
-            "HttpHeaders": {"Authorization": f"Bearer {world.token(role, 'ORTH')}"},
-        }
-        for name, role in (("sending", Role.SENDER), ("reading", Role.DOCTOR))
-    }
-    settings: dict[str, Any] = {"Plugins": [str(plugin)], "DicomWeb": {"Servers": servers}}
-    with running_orthanc(tmp_path, {}, **settings) as orthanc:
-        root = f"http://127.0.0.1:{orthanc.http_port}"
-        put = requests.post(f"{root}/instances", data=one("1.2.88.1", "1.2.88", "OR88"), timeout=30).json()
-        pixels = orthanc.fetch(f"/instances/{put['ID']}/frames/0/raw")
-        orthanc.post("/dicom-web/servers/sending/stow", {"Resources": [put["ID"]], "Synchronous": True})
-        asked: dict[str, Any] = {"Uri": "/studies", "Arguments": {"PatientID": "OR88", "includefield": "all"}}
-        (found,) = orthanc.post("/dicom-web/servers/reading/qido", asked)
-        assert found["0020000D"]["Value"] == "1.2.88"
-        asked["Arguments"]["PatientID"] = "nobody"
-        assert orthanc.post("/dicom-web/servers/reading/qido", asked) == []
-        requests.delete(f"{root}/instances/{put['ID']}", timeout=30)
-        assert orthanc.get("/instances") == []
-        asked = {"Resources": [{"Study": "1.2.88"}], "Synchronous": True}
-        orthanc.post("/dicom-web/servers/reading/retrieve", asked)
-        assert orthanc.get("/instances") == [put["ID"]]
-        assert orthanc.fetch(f"/instances/{put['ID']}/frames/0/raw") == pixels

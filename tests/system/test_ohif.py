@@ -12,12 +12,9 @@ from PIL import Image
 from playwright.sync_api import Browser
 from pydicom.uid import generate_uid
 
-from hub.auth import service as accounts
-from hub.auth.actor import SYSTEM
 from hub.auth.roles import Role
-from hub.sites.service import require_site
 from tests.fixtures.browser import browser
-from tests.fixtures.hub_process import RunningHub, running_hub
+from tests.fixtures.hub_process import running_hub
 from tests.fixtures.ohif import require_ohif, serving
 from tests.system.storescu import push
 
@@ -51,18 +48,6 @@ def ct_study(folder: Path) -> tuple[str, list[Path]]:
     return study, files
 
 
-def token_of(hub: RunningHub) -> str:
-    with hub.context.db.transaction() as session:
-        return accounts.create_token(
-            session,
-            role=Role.DOCTOR,
-            site_id=require_site(session, "DP").id,
-            label="viewer",
-            now=hub.context.clock(),
-            actor=SYSTEM.ref,
-        )
-
-
 def test_ohif_shows_a_ct(browser: Browser, tmp_path: Path) -> None:
     """Oracle: OHIF itself; what it paints must be a picture and not an empty viewport."""
     folder = require_ohif()
@@ -71,7 +56,7 @@ def test_ohif_shows_a_ct(browser: Browser, tmp_path: Path) -> None:
     with running_hub(tmp_path) as hub:
         hub.register(sites=[("DP", "东陂镇分院")], devices=[("DP", "DP_CT")])
         assert push(hub.dicom_port, files, calling="DP_CT").succeeded == frozenset(files)
-        with serving(folder, hub.web_port, token_of(hub), answers) as address:
+        with serving(folder, hub.web_port, hub.token(Role.DOCTOR, "DP"), answers) as address:
             page = browser.new_context(viewport={"width": 1366, "height": 768}).new_page()
             errors: list[str] = []
             page.on("pageerror", lambda error: errors.append(str(error)))
