@@ -31,6 +31,7 @@ from tests.fixtures.world import SETUP, World, build
 NAME, LOCAL_ID = "欧阳东陂", "DPSECRET1"
 FORM = {
     "item": "x",
+    "keep": "kept_first",
     "reason": "x",
     "belongs": "1",
     "code": "other",
