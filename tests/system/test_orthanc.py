@@ -154,21 +154,10 @@ def witness(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory, witness: Path) -> Iterator[Pair]:
-    folder, port = tmp_path_factory.mktemp("pair"), free_port()
+    folder = tmp_path_factory.mktemp("pair")
     with ExitStack() as stack:
-        hub = stack.enter_context(running_hub(folder, start=False))
+        hub = stack.enter_context(running_hub(folder))
         hub.register(sites=[("DP", "东陂镇分院"), ("LP", "洛陂镇分院")])
-        with hub.context.db.transaction() as session:
-            add_device(
-                session,
-                require_site(session, "DP"),
-                "ORTHANC",
-                now=hub.context.clock(),
-                actor=SYSTEM.ref,
-                address="127.0.0.1",
-                port=port,
-            )
-        hub.start()
         modalities = {
             "hub": ["HUB", "127.0.0.1", hub.dicom_port],
             "witness": ["WITNESS", "127.0.0.1", stack.enter_context(storescp(witness, "+xa"))],
@@ -182,6 +171,17 @@ def pair(tmp_path_factory: pytest.TempPathFactory, witness: Path) -> Iterator[Pa
             name: {"Url": f"{hub.url}/dicom-web/", "HttpHeaders": {"Authorization": f"Bearer {secret}"}}
             for name, secret in tokens.items()
         }
+        port = free_port()  # chosen late: others may take what has been free for long
+        with hub.context.db.transaction() as session:
+            add_device(
+                session,
+                require_site(session, "DP"),
+                "ORTHANC",
+                now=hub.context.clock(),
+                actor=SYSTEM.ref,
+                address="127.0.0.1",
+                port=port,
+            )
         orthanc = stack.enter_context(running_orthanc(folder / "orthanc", modalities, port, servers))
         pair = Pair(hub, orthanc)
         for name in SYNTAXES:
