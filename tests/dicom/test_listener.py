@@ -16,8 +16,9 @@ from hub.dicom.contexts import storage_classes, transfer_syntaxes
 from hub.dicom.part10 import split
 from hub.dicom.wire.association import Context, Peer
 from hub.dicom.wire.dimse import Command
+from hub.dicom.wire.errors import PeerRefused
 from hub.dicom.wire.gate import Admission, Admitted, ListenerSettings, Refusal
-from hub.dicom.wire.requestor import Target, connect
+from hub.dicom.wire.requestor import Target, connect, echo
 from hub.dicom.wire.server import Listener, listen
 from hub.dicom.wire.service import IMPLICIT_LITTLE, WIRE_SYNTAXES, Service, StorageService
 from tests.dicom.samples import CT_CLASS, DATA, build, dataset_of, file_of
@@ -355,6 +356,24 @@ def test_four_hundred_devices_at_once(desk: Desk) -> None:
     assert answered == [0] * 400
     assert desk.refusals == []
     running.shutdown()
+
+
+def test_two_listeners_share_a_port(desk: Desk) -> None:
+    """As several processes do; the kernel spreads connections, so both get some of sixty."""
+    other = Desk()
+    first = serve(desk, shared_port=True)
+    second = serve(other, shared_port=True, port=first.port)
+    for _ in range(60):
+        assert echo(Target("127.0.0.1", first.port, "HUB", "MANY")) == 0
+    desk.admission = other.admission = lambda _peer: Refusal(Admission.UNKNOWN_CALLER, "counted")
+    for _ in range(60):
+        with pytest.raises(PeerRefused):
+            echo(Target("127.0.0.1", first.port, "HUB", "MANY"))
+    assert len(desk.refusals) + len(other.refusals) == 60
+    assert desk.refusals
+    assert other.refusals
+    first.shutdown()
+    second.shutdown()
 
 
 def test_shutdown_lets_an_object_arrive(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from hub.config import Settings
+from hub.processes import Supervisor
 from tests.fixtures.hub_process import ROLES, running_hub
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(180)]
@@ -34,3 +36,9 @@ def test_a_killed_supervisor_leaves_no_role_behind(tmp_path: Path) -> None:
             time.sleep(0.2)
         assert [pid for pid in pids if alive(pid)] == []
         hub.start()  # the ports are free again
+
+
+def test_as_many_listeners_as_are_asked_for(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, dicom_processes=3)
+    roles = [child.role for child in Supervisor(settings, {}).children]
+    assert roles == ["web", "dicom", "dicom", "dicom", "worker"]
