@@ -24,6 +24,7 @@ from hub.dicom.elements import BrokenDataset, items, walk
 from hub.dicom.exchange_repository import CommitmentRepository
 from hub.dicom.identifier import Attribute, encode_attributes
 from hub.dicom.models import CommitmentRequest
+from hub.dicom.nodes import wait_after
 from hub.dicom.part10 import layout
 from hub.dicom.source import Source
 from hub.dicom.stored import is_kept
@@ -54,7 +55,6 @@ SAME_ASSOCIATION = timedelta(seconds=5)
 UNDER_WAY = timedelta(minutes=1)
 """A report that is being delivered is left alone for this long."""
 GIVE_UP_AFTER = timedelta(days=3)
-FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=1)
 
 Reference = tuple[str, str]
 """SOP Class UID and SOP Instance UID."""
@@ -304,11 +304,6 @@ def not_delivered(session: Session, request_ids: Sequence[str], trouble: str, *,
             request.state, request.next_at = "undeliverable", None
         else:
             request.next_at = now + wait_after(request.attempts)
-
-
-def wait_after(attempts: int) -> timedelta:
-    """Return how long to wait after so many tries, from 1: 1, 2, 4 … 60 minutes."""
-    return min(LONGEST_WAIT, FIRST_WAIT * (1 << min(attempts - 1, 10)))
 
 
 def retry(session: Session, actor: Actor, request_id: str, *, now: datetime) -> CommitmentRequest:

@@ -24,8 +24,6 @@ from hub.dicom.exchange_repository import ForwardRepository, NodeRepository
 from hub.dicom.models import DicomNode, ForwardedObject, ForwardTask
 from hub.errors import Conflict, NotFound
 
-FIRST_WAIT = timedelta(minutes=1)
-LONGEST_WAIT = timedelta(hours=1)
 STUCK_AFTER = timedelta(hours=1)
 """A task that waits longer than this is shown as stuck; it is tried all the same."""
 LEASE = timedelta(seconds=150)
@@ -76,11 +74,6 @@ class Outcome:
 
     kind: str
     trouble: str = ""
-
-
-def wait_after(failures: int) -> timedelta:
-    """Return how long to wait after so many failures in a row, from 1: 1, 2, 4 … 60 minutes."""
-    return min(LONGEST_WAIT, FIRST_WAIT * (1 << min(failures - 1, 10)))
 
 
 # What is queued
@@ -316,7 +309,7 @@ def conclude(session: Session, step: Step, outcome: Outcome, *, now: datetime) -
     if outcome.kind == "away":
         node.failures += 1
         node.failing_since = node.failing_since or now
-        node.retry_at, node.last_error = now + wait_after(node.failures), outcome.trouble
+        node.retry_at, node.last_error = now + nodes.wait_after(node.failures), outcome.trouble
         task.state = "waiting"
         return
     if outcome.kind != "stopped":
@@ -329,7 +322,7 @@ def conclude(session: Session, step: Step, outcome: Outcome, *, now: datetime) -
         task.state, task.last_error = "waiting", outcome.trouble
         if outcome.kind == "again":
             task.attempts += 1
-            task.next_at = now + wait_after(task.attempts)
+            task.next_at = now + nodes.wait_after(task.attempts)
 
 
 def _finish(session: Session, task: ForwardTask, node: DicomNode, now: datetime) -> None:

@@ -5,7 +5,7 @@ import ssl
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
@@ -30,9 +30,15 @@ from hub.sites.rules import PortInvalid, checked_title
 LAST_PORT = 65535
 NAME_LENGTH, HOST_LENGTH, MODALITY_LENGTH = 64, 255, 16
 ECHO_SECONDS = 6.0
+FIRST_WAIT, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=1)
 
 ANSWERS = "ok"
 """Outcome of an echo that was answered Success."""
+
+
+def wait_after(failures: int) -> timedelta:
+    """Return how long to wait after so many failures in a row, from 1: 1, 2, 4 … 60 minutes."""
+    return min(LONGEST_WAIT, FIRST_WAIT * (1 << min(failures - 1, 10)))
 
 
 class NodeNameMissing(Rejected):

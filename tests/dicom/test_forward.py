@@ -24,7 +24,7 @@ from hub.cli_support import cli_actor
 from hub.dicom import exchange_tasks, forward, forward_send, ingest, nodes, sending
 from hub.dicom.exchange_repository import NodeRepository
 from hub.dicom.models import DicomNode, ForwardedObject, ForwardTask
-from hub.dicom.nodes import NodeFacts, NodeHostInvalid, NodeNameTaken
+from hub.dicom.nodes import NodeFacts, NodeHostInvalid, NodeNameTaken, wait_after
 from hub.errors import NotFound
 from hub.jobs.registry import load_tasks
 from hub.jobs.testing import run_pending
@@ -404,7 +404,7 @@ class TestTrouble:
         assert (len(node.received), row.failures, row.last_error, row.failing_since) == (3, 0, "", None)
 
     def test_waits_grow_to_an_hour_and_no_further(self) -> None:
-        waits = [forward.wait_after(n).total_seconds() / 60 for n in (1, 2, 3, 6, 7, 50)]
+        waits = [wait_after(n).total_seconds() / 60 for n in (1, 2, 3, 6, 7, 50)]
         assert waits == [1, 2, 4, 32, 60, 60]
 
     def test_a_dead_node_holds_up_no_other(self, sqlite_world: World) -> None:
