@@ -187,6 +187,7 @@ def index(source: Source, start: int, end: int, encoding: Encoding, limit: int) 
 def _plain_run(source: Source, start: int, end: int, found: dict[int, Element]) -> int:
     """Take elements of explicit little-endian layout and stated length; return where `walk` has to go on."""
     head, long_length = _EXPLICIT_HEAD[True].unpack_from, _LENGTH[True].unpack_from
+    new = tuple.__new__  # a named tuple's own constructor takes twice as long
     offset, taken = start, 0
     while end - offset >= 12 and taken < _PLAIN_ELEMENTS:  # noqa: PLR2004 - the longest head
         window, at = source.around(offset)
@@ -199,11 +200,12 @@ def _plain_run(source: Source, start: int, end: int, found: dict[int, Element]) 
             if vr is None:
                 size, vr = 12, _LONG_FORMS.get(stated)
                 (length,) = long_length(window, at + 8)
-            tag = group << 16 | number
             begin = base + at + size
             if vr is None or group >= _PIXEL_GROUP or length == UNDEFINED or begin + length > end:
                 return base + at
-            found.setdefault(tag, Element(tag, vr, begin, length, EXPLICIT_LITTLE))
+            tag = group << 16 | number
+            if tag not in found:
+                found[tag] = new(Element, (tag, vr, begin, length, EXPLICIT_LITTLE))
             taken += 1
             at += size + length
         offset = base + at
