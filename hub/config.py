@@ -121,6 +121,12 @@ def _settle_seconds(value: dict[str, float]) -> dict[str, float]:
 Bind = Annotated[str, AfterValidator(_bind)]
 
 
+def split_bind(bind: str) -> tuple[str, int]:
+    """Return host and port of ``HOST:PORT``."""
+    host, _, port = bind.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
 class ConfigError(Exception):
     """A setting has a value that the hub cannot work with."""
 

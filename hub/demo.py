@@ -21,14 +21,14 @@ from hub.auth.accounts import create_account
 from hub.auth.actor import SYSTEM, Actor
 from hub.auth.repository import AuthRepository
 from hub.auth.roles import Role
-from hub.config import Settings, load
+from hub.config import Settings, load, split_bind
 from hub.context import Context, open_context
 from hub.db.migrate import upgrade
 from hub.demo_data import county
 from hub.demo_devices import DeviceFailed, Sending, Township, Wire, send_now_and_again
 from hub.errors import HubError
 from hub.kit import log
-from hub.processes import Supervisor, environment_of, split_bind, until_told
+from hub.processes import Supervisor, environment_of, until_told
 from hub.sites import service as sites
 
 events = structlog.get_logger()

@@ -16,7 +16,7 @@ import structlog
 import uvicorn
 
 from hub.app import create_app
-from hub.config import Settings
+from hub.config import Settings, split_bind
 from hub.context import Context, open_context
 from hub.db.migrate import pending
 from hub.dicom.commitment_report import commitment_service
@@ -79,12 +79,6 @@ def until_told(stop: threading.Event) -> None:
 
     signal.signal(signal.SIGTERM, told)
     signal.signal(signal.SIGINT, told)
-
-
-def split_bind(bind: str) -> tuple[str, int]:
-    """Return host and port of ``HOST:PORT``."""
-    host, _, port = bind.rpartition(":")
-    return host.strip("[]"), int(port)
 
 
 def run_web(settings: Settings) -> None:

@@ -116,14 +116,6 @@ class ForwardRepository(Repository):
             .execution_options(populate_existing=True)
         ).one_or_none()
 
-    def task_of(self, node_id: str, study_id: str) -> ForwardTask | None:
-        """Return the task of a study for a node."""
-        return self.session.scalars(
-            select(ForwardTask)
-            .where(ForwardTask.node_id == node_id, ForwardTask.study_id == study_id)
-            .execution_options(populate_existing=True)
-        ).one_or_none()
-
     def next_due(self, node_id: str, now: datetime) -> ForwardTask | None:
         """Return the task to work on next: those that never failed first, of these the oldest."""
         return self.session.scalars(

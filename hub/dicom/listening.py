@@ -3,7 +3,7 @@
 import ssl
 from collections.abc import Sequence
 
-from hub.config import Settings
+from hub.config import Settings, split_bind
 from hub.context import Context
 from hub.dicom.peers import admit, note_refusal
 from hub.dicom.reception import storage_service
@@ -116,10 +116,10 @@ def _harden(context: ssl.SSLContext) -> None:
 def _door(
     settings: Settings, bind: str, tls: ssl.SSLContext | None, *, shared_port: bool
 ) -> ListenerSettings:
-    host, _, port = bind.rpartition(":")
+    host, port = split_bind(bind)
     return ListenerSettings(
-        host=host.strip("[]"),
-        port=int(port),
+        host=host,
+        port=port,
         tls=tls,
         maximum_associations=settings.dicom_max_associations,
         queue_seconds=settings.dicom_queue_seconds,

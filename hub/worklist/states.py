@@ -182,13 +182,6 @@ TRANSITIONS: dict[tuple[State | None, Event], Transition] = {
 }
 """(state, event) to transition. A pair that is not here cannot happen."""
 
-OPEN_STATES = (
-    frozenset(S)
-    - {S.ORDERED, S.SIGNED, S.DELIVERED, S.ACKED, S.ADDENDED, S.CORRECTED, S.WITHDRAWN}
-    - {S.CANCELLED}
-)
-"""States in which an exam waits for somebody at the centre or for its objects."""
-
 READING_STATES = frozenset({S.RECEIVING, S.COMPLETE, S.CLAIMED, S.DRAFT, S.SUBMITTED, S.RETURNED, S.REJECTED})
 """What the worklist shows unless asked for more."""
 

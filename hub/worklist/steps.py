@@ -17,6 +17,7 @@ from hub.audit.service import ActorRef
 from hub.audit.tags import Tag
 from hub.auth.actor import SYSTEM
 from hub.db.repository import insert_or_get
+from hub.dicom.wire.status import DUPLICATE_INSTANCE, MISSING_ATTRIBUTE
 from hub.errors import Conflict, Malformed, NotFound
 from hub.jobs.queue import enqueue
 from hub.kit.people import has_han
@@ -64,7 +65,7 @@ Attributes = Mapping[str, Any]
 class DuplicateStep(Conflict):
     """The site has reported a procedure step with this UID before."""
 
-    dimse_status = 0x0111
+    dimse_status = DUPLICATE_INSTANCE
 
 
 class NoSuchStep(NotFound):
@@ -78,7 +79,7 @@ class StepFinal(Conflict):
 class AttributeMissing(Malformed):
     """An attribute is missing that a procedure step must have."""
 
-    dimse_status = 0x0120
+    dimse_status = MISSING_ATTRIBUTE
 
 
 class AttributeEmpty(Malformed):

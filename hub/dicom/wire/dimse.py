@@ -124,11 +124,6 @@ class Command:
         return self.number("ActionTypeID")
 
     @property
-    def event_type(self) -> int:
-        """Event Type ID of an N-EVENT-REPORT."""
-        return self.number("EventTypeID")
-
-    @property
     def attributes(self) -> list[int]:
         """Attribute Identifier List as tags."""
         return list(self.elements.get("AttributeIdentifierList", []))

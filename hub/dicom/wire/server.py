@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from hub.dicom.wire import dimse, pdu, status
-from hub.dicom.wire.association import MOST_COMMAND_BYTES, Association, Context, Peer
+from hub.dicom.wire.association import Association, Context, Peer
 from hub.dicom.wire.dimse import Command
 from hub.dicom.wire.errors import (
     Aborted,
@@ -406,7 +406,7 @@ _VERIFY = Service(
 
 
 def _association_request(link: Link) -> pdu.Associate:
-    kind, body = link.read(max(pdu.MOST_ASSOCIATE_BYTES, MOST_COMMAND_BYTES))
+    kind, body = link.read(pdu.MOST_ASSOCIATE_BYTES)
     if kind != pdu.ASSOCIATE_RQ:
         raise ProtocolError("the first unit is no association request")
     return pdu.decode_associate(kind, bytes(body))

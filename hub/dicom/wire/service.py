@@ -1,6 +1,6 @@
 """What a DIMSE service is: SOP classes, and a function that handles one request."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -111,12 +111,3 @@ class StorageService:
     sop_classes: frozenset[str]
     transfer_syntaxes: frozenset[str]
     begin: Callable[[Peer, Context, Command], Reception]
-
-
-def each_piece(reception: Reception, pieces: Iterator[memoryview]) -> int:
-    """Hand a data set over to its reception; return its length in bytes."""
-    total = 0
-    for piece in pieces:
-        reception.write(piece)
-        total += len(piece)
-    return total
