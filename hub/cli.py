@@ -11,7 +11,7 @@ from rich.table import Table
 
 from hub import cli_node, cli_rebuild, cli_registry, cli_verify
 from hub.cli_support import AsJson, HubCommand, cli_actor, fail, open_hub, settings_of
-from hub.ecg.commands import app as ecg_app
+from hub.ecg.cli.app import app as ecg_app
 from hub.kit import log
 
 app = typer.Typer(

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hub.ecg.errors import HeaderMissing, NameTwice, UnknownFormat
-from hub.ecg.formats.sniff import is_dicom, is_wfdb_header, name_of_unread
+from hub.ecg.formats.sniff import is_wfdb_header, name_of_unread
+from hub.ecg.formats.table import format_of
 from hub.ecg.formats.wfdb_header import parse_header
 from hub.errors import HubError
 
@@ -50,11 +51,12 @@ def group_files(sent: Iterable[tuple[str, bytes]]) -> tuple[list[Group], list[Re
     Returns
     -------
     groups, refusals : tuple
-        A DICOM object is a recording of its own; a WFDB header takes the files that it
+        A file of a format that is one file is a recording of its own; a WFDB header takes the files that it
         names, whatever their case. What is missing beside a header shows when it is read.
     """
     files, refusals = _by_name(sent)
-    groups = [Group(name, {name: data}, dicom=True) for name, data in files.items() if is_dicom(data)]
+    found = [(name, data, each) for name, data in files.items() if (each := format_of(data))]
+    groups = [Group(name, {name: data}, dicom=each.key == "dicom") for name, data, each in found]
     taken = {group.name for group in groups}
     by_folded = {name.casefold(): name for name in files}
     headers = [name for name, data in files.items() if name not in taken and is_wfdb_header(data)]

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 
-from hub.ecg.errors import RecordingTooLarge
-from hub.ecg.formats import dicom, wfdb
-from hub.ecg.formats.sniff import sniff
+from hub.ecg.errors import RecordingTooLarge, UnknownFormat
+from hub.ecg.formats import wfdb
+from hub.ecg.formats.sniff import is_wfdb_header, name_of_unread
+from hub.ecg.formats.table import format_of
 from hub.ecg.limits import MAX_FILE_BYTES, MAX_FILES
 from hub.ecg.waveform import Waveform
 
@@ -15,7 +16,7 @@ def read_ecg(files: Mapping[str, bytes], *, charset_override: str | None = None)
     Parameters
     ----------
     files : mapping of str to bytes
-        By name: one DICOM file, or a WFDB header with its data files.
+        By name: one file of a format of `hub.ecg.formats.table`, or a WFDB header with its data files.
     charset_override : str, optional
         The character set that this device is known to send, whatever it declares.
 
@@ -36,7 +37,13 @@ def read_ecg(files: Mapping[str, bytes], *, charset_override: str | None = None)
     size = sum(len(data) for data in files.values())
     if size > MAX_FILE_BYTES:
         raise RecordingTooLarge(limit="bytes", declared=size)
-    found = sniff(files)
-    if found.format == "dicom":
-        return dicom.read_dicom(files[found.main], charset_override=charset_override)
-    return wfdb.read_wfdb(files, found.main)
+    found = {name: each for name, data in files.items() if (each := format_of(data))}
+    headers = [name for name, data in files.items() if name not in found and is_wfdb_header(data)]
+    if len(found) + len(headers) > 1:
+        raise UnknownFormat("several recordings were sent as one", seen="several recordings")
+    for name, each in found.items():
+        return each.read(files[name], charset_override=charset_override)
+    if headers:
+        return wfdb.read_wfdb(files, headers[0])
+    names = sorted({name_of_unread(data) for data in files.values()}) or ["nothing"]
+    raise UnknownFormat(f"not an ECG format that is read: {', '.join(names)}", seen=", ".join(names))

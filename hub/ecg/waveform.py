@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import datetime
 from math import isfinite
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +56,67 @@ class Filters:
 
 
 @dataclass(frozen=True, eq=False)
+class Part:
+    """A further waveform of the same file: a median beat, or another stretch of rhythm.
+
+    Attributes
+    ----------
+    kind : str
+        ``"median"`` for a representative beat that the device computed, ``"rhythm"`` else.
+    label : str
+        As the file names it.
+    samples_mv : numpy.ndarray
+        float64 of shape ``(n_samples, n_leads)`` in millivolts, read-only; NaN where nothing is stored.
+    rate_hz : float
+        Samples per second and lead.
+    leads : tuple of str
+        One name per column.
+    """
+
+    kind: Literal["median", "rhythm"]
+    label: str
+    samples_mv: NDArray[np.float64]
+    rate_hz: float
+    leads: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.samples_mv.shape[1:] != (len(self.leads),):
+            raise NotAWaveform("lead names and columns disagree", columns=len(self.leads))
+        if not isfinite(self.rate_hz) or self.rate_hz <= 0:
+            raise RateMissing
+        samples = np.array(self.samples_mv, dtype=np.float64, copy=None).view()
+        samples.flags.writeable = False
+        object.__setattr__(self, "samples_mv", samples)
+
+    def __str__(self) -> str:
+        rows, columns = self.samples_mv.shape
+        return f"{self.label}: {columns} x {rows} @ {self.rate_hz:g} Hz"
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceMeasurement:
+    """One number that the device or its program measured; kept apart from what the hub measures.
+
+    Attributes
+    ----------
+    name : str
+        The key that `hub.ecg.analysis.model` uses for the same thing (``hr_bpm``, ``pr_ms``,
+        ``qrs_ms``, ``qt_ms``, ``qtc_ms``, ``p_axis_deg`` ...), else the file's own label.
+    value : float
+        As stated, converted to `unit`.
+    unit : str
+        ``"ms"``, ``"bpm"``, ``"deg"``, ``"mV"`` ...; empty when the file states none.
+    lead : str
+        For a measurement of one lead; empty for a global one.
+    """
+
+    name: str
+    value: float
+    unit: str
+    lead: str = ""
+
+
+@dataclass(frozen=True, eq=False)
 class Waveform:
     """A calibrated multi-lead recording.
 
@@ -68,7 +130,7 @@ class Waveform:
     leads : tuple of str
         One unique name per column: the standard spelling (I … V6) where known.
     format : str
-        ``"dicom"`` or ``"wfdb"``.
+        A key of `hub.ecg.formats.table`, or ``"wfdb"``.
     started_at : datetime.datetime or None
         First sample. Naive when the file gives no zone: the device's own clock.
     started_at_source : str
@@ -79,10 +141,14 @@ class Waveform:
         As stated by the device; nothing was filtered on reading.
     patient : PatientText
         As stated in the file.
+    device : str
+        Maker and model as stated; empty when the file is silent.
+    device_measurements : tuple of DeviceMeasurement
+        Numbers that the device measured. Hints, shown as the machine's.
     device_statements : tuple of str
-        Measurements and interpretation text printed by the device, as written. A hint, no diagnosis.
-    other_parts : tuple of str
-        Further waveforms in the file that are not in `samples_mv`, e.g. a median beat.
+        Interpretation text printed by the device, as written. A hint, no diagnosis.
+    parts : tuple of Part
+        Further waveforms in the file that are not in `samples_mv`: median beats, other stretches.
     warnings : tuple of str
         Codes of what a reader of this ECG should know: ``rate_low``, ``rate_too_low`` and
         ``amplitude_implausible`` are added here, the others by the format readers.
@@ -106,8 +172,10 @@ class Waveform:
     lsb_mv: tuple[float | None, ...] = ()
     filters: Filters = Filters()
     patient: PatientText = PatientText()
+    device: str = ""
+    device_measurements: tuple[DeviceMeasurement, ...] = ()
     device_statements: tuple[str, ...] = ()
-    other_parts: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -136,6 +204,11 @@ class Waveform:
     def n_samples(self) -> int:
         """Samples per lead."""
         return len(self.samples_mv)
+
+    @property
+    def median(self) -> Part | None:
+        """The device's own representative beat, when the file holds one."""
+        return next((part for part in self.parts if part.kind == "median"), None)
 
     @property
     def duration_s(self) -> float:

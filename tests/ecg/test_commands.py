@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 from typer.testing import CliRunner
 
-from hub.ecg.commands import app
+from hub.ecg.cli.app import app
 from hub.ecg.read import read_ecg
 from tests.ecg.records import DATA, ludb
 

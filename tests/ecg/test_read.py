@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hub.ecg import limits
 from hub.ecg.errors import RecordingTooLarge, UnknownFormat
-from hub.ecg.formats.sniff import is_dicom, is_wfdb_header, sniff
+from hub.ecg.formats.sniff import is_dicom, is_wfdb_header
 from hub.ecg.read import read_ecg
 from hub.errors import HubError
 from tests.ecg.records import load, ludb, wfdb_record
@@ -32,8 +32,9 @@ def accept_or_refuse(files: dict[str, bytes]) -> None:
 class TestSniff:
     def test_the_name_does_not_matter(self) -> None:
         data = load("mortara_12lead.dcm")["mortara_12lead.dcm"]
-        assert sniff({"photo.jpg": data}).format == "dicom"
-        assert sniff({"b.dat": b"\0" * 9, "x.txt": ludb(88)["ludb_88.hea"]}).main == "x.txt"
+        assert read_ecg({"photo.jpg": data}).format == "dicom"
+        header, samples = ludb(88).values()
+        assert read_ecg({"88.dat": samples, "x.txt": header}).format == "wfdb"
 
     @pytest.mark.parametrize(
         ("data", "seen"),

@@ -5,7 +5,7 @@ import zlib
 from dataclasses import dataclass, field
 from io import BytesIO
 from math import isfinite
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from hub.ecg.formats.dicom_text import (
 )
 from hub.ecg.leads import lead_from_code, lead_from_text, unique_names
 from hub.ecg.limits import MAX_FILE_BYTES, MAX_LEADS, check_size
-from hub.ecg.waveform import Filters, Waveform
+from hub.ecg.waveform import Filters, Part, Waveform
 from hub.errors import HubError, Malformed
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def read_dicom(data: bytes, *, charset_override: str | None = None) -> Waveform:
     Returns
     -------
     Waveform
-        The rhythm group: the longest original one. Others are named in ``other_parts``;
+        The rhythm group: the longest original one. Others are in ``parts``;
         ``leads_in_other_groups`` warns when they hold leads that the rhythm lacks.
 
     Raises
@@ -149,7 +149,7 @@ def _read(ds: "Dataset", charset_override: str | None) -> Waveform:
         filters=_filters(group),
         patient=patient_text(ds, reader),
         device_statements=statements(ds, reader),
-        other_parts=tuple(_describe(other) for other in others),
+        parts=tuple(part for other in others if (part := _part(other, little_endian=little_endian))),
         warnings=tuple(warnings),
     )
 
@@ -162,10 +162,19 @@ def _rank(group: "Dataset", place: int) -> tuple[bool, float, int]:
     return original, samples / rate if rate > 0 else 0.0, -place
 
 
-def _describe(group: "Dataset") -> str:
+def _part(group: "Dataset", *, little_endian: bool) -> Part | None:
+    """Read a further group; one that cannot be calibrated is left out, the rhythm is not."""
+    try:
+        raw, rate_hz = _samples(group, little_endian=little_endian)
+        channels = _channels(group, raw.shape[1])
+    except HubError:
+        return None
+    values = raw.astype(np.float64) * np.array(channels.lsb_mv) + np.array(channels.baseline_mv)
+    _mask_padding(group, raw, values, little_endian=little_endian)
+    derived = clean(group, "WaveformOriginality").upper() == "DERIVED"
     label = clean(group, "MultiplexGroupLabel") or clean(group, "WaveformOriginality") or "unnamed"
-    shape = [whole_number(group, k) or 0 for k in ("NumberOfWaveformChannels", "NumberOfWaveformSamples")]
-    return f"{label[:32]}: {shape[0]} x {shape[1]} @ {number(group, 'SamplingFrequency') or 0:g} Hz"
+    kind: Literal["median", "rhythm"] = "median" if derived else "rhythm"
+    return Part(kind, label[:32], values, rate_hz, unique_names(channels.names)[0])
 
 
 def _samples(group: "Dataset", *, little_endian: bool) -> tuple[NDArray[np.integer], float]:

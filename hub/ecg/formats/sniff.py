@@ -1,11 +1,6 @@
-"""Decide by content, never by file name, what a set of files is."""
+"""Tell by content, never by file name, what bytes are."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
-
-from hub.ecg.errors import UnknownFormat
 
 _WFDB_RECORD_LINE = re.compile(rb"^[A-Za-z0-9_.\-]+(?:/\d+)?[ \t]+\d+(?:[ \t]+[0-9.eE+\-/()]+.*)?$")
 _HEADER_PROBE_BYTES = 64 * 1024
@@ -30,45 +25,6 @@ _KNOWN_ROOTS: tuple[tuple[bytes, str], ...] = (
     (b"<RestingECG", "GE MUSE XML"),
     (b"<restingecgdata", "Philips ECG XML"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Sniffed:
-    """The format of a set of files and the name of the one that is read first."""
-
-    format: Literal["dicom", "wfdb"]
-    main: str
-
-
-def sniff(files: Mapping[str, bytes]) -> Sniffed:
-    """Find out what a set of files is.
-
-    Parameters
-    ----------
-    files : mapping of str to bytes
-        The files of one recording by name.
-
-    Returns
-    -------
-    Sniffed
-        A WFDB header wins over the data files beside it.
-
-    Raises
-    ------
-    UnknownFormat
-        No file is of a format that is read; the fact ``seen`` names what it looks like.
-        Also when several recordings were sent as one.
-    """
-    dicom = [name for name, data in files.items() if is_dicom(data)]
-    headers = [name for name, data in files.items() if is_wfdb_header(data)]
-    if len(dicom) + len(headers) > 1:
-        raise UnknownFormat("several recordings were sent as one", seen="several recordings")
-    if dicom:
-        return Sniffed("dicom", dicom[0])
-    if headers:
-        return Sniffed("wfdb", headers[0])
-    names = sorted({name_of_unread(data) for data in files.values()}) or ["nothing"]
-    raise UnknownFormat(f"not an ECG format that is read: {', '.join(names)}", seen=", ".join(names))
 
 
 def is_dicom(data: bytes) -> bool:

@@ -67,7 +67,7 @@ def summary(waveform: "Waveform") -> dict[str, Any]:
         "lsb_mv": list(waveform.lsb_mv),
         "heart_rate_bpm": None if rate.bpm is None else round(rate.bpm, 1),
         "heart_rate_reason": rate.reason,
-        "other_parts": list(waveform.other_parts),
+        "other_parts": [str(part) for part in waveform.parts],
         "device_statements": list(waveform.device_statements),
         "warnings": list(waveform.warnings),
     }

@@ -1,0 +1,52 @@
+"""Every format that is one file: how it is recognised by content, and what reads it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Protocol
+
+from hub.ecg.waveform import Waveform
+
+
+class Read(Protocol):
+    """Read the bytes of one file as calibrated millivolts, or raises a `hub.errors.HubError`."""
+
+    def __call__(self, data: bytes, /, *, charset_override: str | None = None) -> Waveform:
+        """Read `data`; `charset_override` is what this device is known to send, whatever it declares."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One format.
+
+    Attributes
+    ----------
+    key : str
+        What `Waveform.format` says.
+    name : str
+        What people call it.
+    matches : callable
+        Whether bytes are of this format, by content alone, in time that does not grow with
+        their length; it never raises.
+    read : callable
+        The reader.
+    """
+
+    key: str
+    name: str
+    matches: Callable[[bytes], bool]
+    read: Read
+
+
+@cache
+def formats() -> tuple[Format, ...]:
+    """Return the formats in the order in which they are tried; the first that matches reads."""
+    from hub.ecg.formats import dicom
+    from hub.ecg.formats.sniff import is_dicom
+
+    return (Format("dicom", "DICOM", is_dicom, dicom.read_dicom),)
+
+
+def format_of(data: bytes) -> Format | None:
+    """Return the format of one file, or None when it is none of those read."""
+    return next((each for each in formats() if each.matches(data)), None)
