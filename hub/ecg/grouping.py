@@ -65,7 +65,7 @@ def group_files(sent: Iterable[tuple[str, bytes]]) -> tuple[list[Group], list[Re
         members = {name: files[name] for name in (header, *named)}
         groups.append(Group(header, members))
         taken |= members.keys()
-    refusals += [Refusal(name, _unclaimed(name, data)) for name, data in files.items() if name not in taken]
+    refusals += [Refusal(name, unclaimed(name, data)) for name, data in files.items() if name not in taken]
     return groups, refusals
 
 
@@ -97,7 +97,8 @@ def _companions(header: bytes) -> Sequence[str]:
     return [bare_name(signal.file_name).casefold() for signal in signals]
 
 
-def _unclaimed(name: str, data: bytes) -> HubError:
+def unclaimed(name: str, data: bytes) -> HubError:
+    """Say why a file of no format that is read belongs to no recording."""
     seen = name_of_unread(data)
     if seen in _UNTOLD and name.casefold().endswith(_SAMPLE_ENDINGS):
         return HeaderMissing()
