@@ -294,6 +294,8 @@ def _study_values(arrival: Arrival, settings: Settings, now: datetime) -> dict[s
         "body_part": facts.body_part[:64],
         "clinical_question": facts.clinical_question,
         "urgency": facts.urgency,
+        "chest_pain": facts.chest_pain,
+        "onset_at": facts.onset_at,
         "first_received_at": now,
         "last_received_at": now,
         "settle_due_at": now + timedelta(seconds=settings.settle_for(modality)),

@@ -88,6 +88,10 @@ class Study(HasId, Base):
     """As typed by the sender of an upload; orders carry their own."""
     urgency: Mapped[str] = mapped_column(String(16), default="")
     """As marked by the sender of an upload; empty when the wire carries no such mark."""
+    chest_pain: Mapped[bool] = mapped_column(default=False)
+    """The sender of an upload says that the patient has pain in the chest."""
+    onset_at: Mapped[datetime | None]
+    """When that pain began, as the sender states it."""
     n_series: Mapped[int] = mapped_column(default=0)
     n_instances: Mapped[int] = mapped_column(default=0)
     n_recordings: Mapped[int] = mapped_column(default=0)

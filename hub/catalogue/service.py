@@ -52,6 +52,9 @@ class InstanceFacts:
     """As typed by the sender of an upload."""
     urgency: str = ""
     """As marked by the sender of an upload."""
+    chest_pain: bool = False
+    onset_at: datetime | None = None
+    """When the pain began, as its sender states it."""
     study_number: str = ""
     referring_name: str = ""
     performed_date: str = ""
@@ -160,6 +163,8 @@ class NewRecording:
     accession: str = ""
     clinical_question: str = ""
     urgency: str = ""
+    chest_pain: bool = False
+    onset_at: datetime | None = None
 
 
 def register_recording(
@@ -195,6 +200,8 @@ def register_recording(
             "modality": "ECG",
             "clinical_question": new.clinical_question,
             "urgency": new.urgency,
+            "chest_pain": new.chest_pain,
+            "onset_at": new.onset_at,
             "first_received_at": now,
             "last_received_at": now,
             "settle_due_at": now + timedelta(seconds=settings.settle_for("ECG")),

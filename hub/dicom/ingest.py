@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import BinaryIO
 
 import structlog
@@ -61,11 +62,17 @@ class SaidAlong:
         Number of the order; one in the file goes before it.
     clinical_question, urgency : str
         As typed and marked; empty when nothing was said.
+    chest_pain : bool
+        Whether the patient has pain in the chest.
+    onset_at : datetime or None
+        When it began.
     """
 
     accession: str = ""
     clinical_question: str = ""
     urgency: str = ""
+    chest_pain: bool = False
+    onset_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +143,8 @@ def file_staged(  # noqa: PLR0917 - what a filed object consists of
             accession=facts.accession or said.accession,
             clinical_question=said.clinical_question,
             urgency=said.urgency,
+            chest_pain=said.chest_pain,
+            onset_at=said.onset_at,
         )
     key = keys.instance_key(site_code, header.study_uid, header.sop_uid, staged.sha256)
     with _storing():

@@ -3,10 +3,11 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from hub.db.base import Base, HasId
+from hub.db.guards import guard
 
 
 class Order(HasId, Base):
@@ -67,6 +68,19 @@ class Exam(HasId, Base):
     urgency: Mapped[str] = mapped_column(String(16), default="routine")
     priority: Mapped[int] = mapped_column(default=2)
     """0 critical, 1 urgent, 2 routine: the first key of the worklist's order."""
+    chest_pain: Mapped[bool] = mapped_column(default=False)
+    """A person says that the patient has pain in the chest: read before all others of its class."""
+    onset_at: Mapped[datetime | None]
+    """When that pain began, as told."""
+    hint_level: Mapped[str] = mapped_column(String(8), default="")
+    """The most serious level of the machine's hints on its ECGs: critical, urgent, note, or empty."""
+    hint_rules: Mapped[list[str]] = mapped_column(default=list)
+    """Rules of the hints of that level."""
+    hint_dismissed_at: Mapped[datetime | None]
+    """Since when the hints do not order the worklist any more: a reader has looked and said so."""
+    hint_dismissed_by: Mapped[str] = mapped_column(String(64), default="")
+    ecg_verdict: Mapped[str] = mapped_column(String(8), default="")
+    """Quality of its latest ECG: good, usable or repeat; ``failed`` when it could not be analysed."""
     due_at: Mapped[datetime | None]
     unordered: Mapped[bool] = mapped_column(default=False)
     """Objects came without any order."""
@@ -128,3 +142,88 @@ class ProcedureStep(HasId, Base):
     """DICOM JSON of everything that was reported."""
     received_at: Mapped[datetime]
     updated_at: Mapped[datetime]
+
+
+class EcgAnalysis(HasId, Base):
+    """What one version of the engine said of one ECG; a later version adds a row and changes none."""
+
+    __tablename__ = "ecg_analysis"
+    __table_args__ = (UniqueConstraint("source_id", "engine", "profile"),)
+
+    study_id: Mapped[str] = mapped_column(ForeignKey("study.id"), index=True)
+    source_id: Mapped[str] = mapped_column(String(26))
+    """Row id of the recording or of the DICOM instance."""
+    engine: Mapped[str] = mapped_column(String(64))
+    profile: Mapped[str] = mapped_column(String(64))
+    """List of critical values in force."""
+    created_at: Mapped[datetime]
+    error: Mapped[str] = mapped_column(String(64), default="")
+    """Why it could not be analysed, by the name of the error; then there is no document."""
+    verdict: Mapped[str] = mapped_column(String(8), default="")
+    hint_level: Mapped[str] = mapped_column(String(8), default="")
+    hint_rules: Mapped[list[str]]
+    """Rules of the hints of that level."""
+    hr_bpm: Mapped[float | None]
+    qrs_ms: Mapped[float | None]
+    qtc_ms: Mapped[float | None]
+    """By Bazett's formula."""
+    analysed_seconds: Mapped[float] = mapped_column(default=0.0)
+    """How much of the recording, from its beginning."""
+    document: Mapped[bytes] = mapped_column(LargeBinary, default=b"")
+    """The whole result as JSON, compressed with zlib."""
+
+
+class EcgEdit(HasId, Base):
+    """A value that a reader put in the place of a measured one; rows are only added."""
+
+    __tablename__ = "ecg_edit"
+
+    exam_id: Mapped[str] = mapped_column(ForeignKey("exam.id"), index=True)
+    source_id: Mapped[str] = mapped_column(String(26))
+    name: Mapped[str] = mapped_column(String(32))
+    lead: Mapped[str] = mapped_column(String(16), default="")
+    """Empty for a value of all leads together."""
+    value: Mapped[float | None]
+    """None: the measured value holds again."""
+    was: Mapped[float | None]
+    unit: Mapped[str] = mapped_column(String(8))
+    by_id: Mapped[str] = mapped_column(ForeignKey("user_account.id"))
+    by_name: Mapped[str] = mapped_column(String(64))
+    at: Mapped[datetime]
+    reason: Mapped[str] = mapped_column(String(500), default="")
+
+
+guard(
+    EcgEdit.__table__,
+    sqlite=[
+        f"CREATE TRIGGER IF NOT EXISTS ecg_edit_no_{verb} BEFORE {verb.upper()} ON ecg_edit "
+        "BEGIN SELECT RAISE(ABORT, 'ecg_edit is append-only'); END"
+        for verb in ("update", "delete")
+    ],
+    postgresql=[
+        """CREATE OR REPLACE FUNCTION ecg_edit_refuse() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'ecg_edit is append-only'; END $$""",
+        """CREATE OR REPLACE TRIGGER ecg_edit_no_change BEFORE UPDATE OR DELETE ON ecg_edit
+        FOR EACH ROW EXECUTE FUNCTION ecg_edit_refuse()""",
+    ],
+)
+
+
+class WatchedFolder(HasId, Base):
+    """What a watched folder has brought, for the administrator's page."""
+
+    __tablename__ = "watched_folder"
+    __table_args__ = (UniqueConstraint("site_code", "folder"),)
+
+    site_code: Mapped[str] = mapped_column(String(16))
+    folder: Mapped[str] = mapped_column(String(1000))
+    looked_at: Mapped[datetime]
+    """Last look into it."""
+    waiting: Mapped[int] = mapped_column(default=0)
+    """Files that lie there and are not taken yet."""
+    taken: Mapped[int] = mapped_column(default=0)
+    """Recordings since it is watched."""
+    refused: Mapped[int] = mapped_column(default=0)
+    last_taken_at: Mapped[datetime | None]
+    problem: Mapped[str] = mapped_column(String(64), default="")
+    """Why nothing can be taken just now, by the name of the error."""
