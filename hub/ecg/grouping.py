@@ -1,12 +1,12 @@
 """Which of the files of one upload belong together: a recording each."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from hub.ecg.errors import HeaderMissing, NameTwice, UnknownFormat
 from hub.ecg.formats.sniff import is_wfdb_header, name_of_unread
 from hub.ecg.formats.table import format_of
-from hub.ecg.formats.wfdb_header import parse_header
+from hub.ecg.formats.wfdb_header import companions, roots
 from hub.errors import HubError
 
 _SAMPLE_ENDINGS = (".dat", ".mat")
@@ -52,17 +52,16 @@ def group_files(sent: Iterable[tuple[str, bytes]]) -> tuple[list[Group], list[Re
     -------
     groups, refusals : tuple
         A file of a format that is one file is a recording of its own; a WFDB header takes the files that it
-        names, whatever their case. What is missing beside a header shows when it is read.
+        and its segments' headers name, whatever their case. What is missing shows when it is read.
     """
     files, refusals = _by_name(sent)
     found = [(name, data, each) for name, data in files.items() if (each := format_of(data))]
     groups = [Group(name, {name: data}, dicom=each.key == "dicom") for name, data, each in found]
     taken = {group.name for group in groups}
     by_folded = {name.casefold(): name for name in files}
-    headers = [name for name, data in files.items() if name not in taken and is_wfdb_header(data)]
-    for header in headers:
-        named = [by_folded[n] for n in _companions(files[header]) if n in by_folded]
-        members = {name: files[name] for name in (header, *named)}
+    headers = {name: data for name, data in files.items() if name not in taken and is_wfdb_header(data)}
+    for header in roots(headers):
+        members = {name: files[name] for name in (header, *_with_companions(header, files, by_folded))}
         groups.append(Group(header, members))
         taken |= members.keys()
     refusals += [Refusal(name, unclaimed(name, data)) for name, data in files.items() if name not in taken]
@@ -88,13 +87,18 @@ def bare_name(stated: str) -> str:
     return "".join(c for c in last if c.isprintable()).strip()[-200:]
 
 
-def _companions(header: bytes) -> Sequence[str]:
-    """Return the data files that a header names, case-folded; none when it cannot be read."""
-    try:
-        signals = parse_header(header).signals
-    except HubError:
-        return []
-    return [bare_name(signal.file_name).casefold() for signal in signals]
+def _with_companions(header: str, files: Mapping[str, bytes], by_folded: Mapping[str, str]) -> list[str]:
+    """Return the files among those sent that a header names, and those that its segments' headers name."""
+    found: dict[str, None] = {}
+    asked = [header]
+    while asked:
+        for stated in companions(files[asked.pop()]):
+            name = by_folded.get(bare_name(stated).casefold())
+            if name and name != header and name not in found:
+                found[name] = None
+                if is_wfdb_header(files[name]):
+                    asked.append(name)
+    return list(found)
 
 
 def unclaimed(name: str, data: bytes) -> HubError:

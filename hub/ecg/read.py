@@ -6,6 +6,7 @@ from hub.ecg.errors import RecordingTooLarge, UnknownFormat
 from hub.ecg.formats import wfdb
 from hub.ecg.formats.sniff import is_wfdb_header, name_of_unread
 from hub.ecg.formats.table import format_of
+from hub.ecg.formats.wfdb_header import roots
 from hub.ecg.limits import MAX_FILE_BYTES, MAX_FILES
 from hub.ecg.waveform import Waveform
 
@@ -16,7 +17,7 @@ def read_ecg(files: Mapping[str, bytes], *, charset_override: str | None = None)
     Parameters
     ----------
     files : mapping of str to bytes
-        By name: one file of a format of `hub.ecg.formats.table`, or a WFDB header with its data files.
+        By name: one file of a format of `hub.ecg.formats.table`, or a WFDB header with all that it names.
     charset_override : str, optional
         The character set that this device is known to send, whatever it declares.
 
@@ -38,7 +39,7 @@ def read_ecg(files: Mapping[str, bytes], *, charset_override: str | None = None)
     if size > MAX_FILE_BYTES:
         raise RecordingTooLarge(limit="bytes", declared=size)
     found = {name: each for name, data in files.items() if (each := format_of(data))}
-    headers = [name for name, data in files.items() if name not in found and is_wfdb_header(data)]
+    headers = roots({n: data for n, data in files.items() if n not in found and is_wfdb_header(data)})
     if len(found) + len(headers) > 1:
         raise UnknownFormat("several recordings were sent as one", seen="several recordings")
     for name, each in found.items():

@@ -119,6 +119,24 @@ class TestAgainstBytes:
         files = edited(wfdb_record(np.array([[1], [200], [400]])), "r.dat 16 ", "r.dat 16:1 ")
         np.testing.assert_array_equal(read_ecg(files).samples_mv[:, 0], [1.0, 2.0, np.nan])
 
+    def test_several_samples_per_frame_are_kept(self) -> None:
+        """Oracle: signal(5): a frame holds all samples of its first signal, then those of the second."""
+        header = b"r 2 250 2\nr.dat 16x2 1/mV 16 0 1 14 0 I\nr.dat 16x2 1/mV 16 0 3 22 0 II\n"
+        data = struct.pack("<8h", 1, 2, 3, 4, 5, 6, 7, 8)
+        wave = read_ecg({"r.hea": header, "r.dat": data})
+        assert wave.rate_hz == 500
+        assert wave.samples_mv.T.tolist() == [[1, 2, 5, 6], [3, 4, 7, 8]]
+
+    def test_signals_that_are_no_ecg_are_left_out(self) -> None:
+        """Oracle: the columns as written; mmHg is no voltage and RESP no lead."""
+        samples = np.array([[200, 5, 6, 400], [0, 7, 8, 200]])
+        files = wfdb_record(samples, names=("II", "ABP", "RESP", "V1"))
+        files = edited(files, "200/mV 16 0 5", "20/mmHg 16 0 5")
+        wave = read_ecg(files)
+        assert wave.leads == ("II", "V1")
+        assert wave.samples_mv.tolist() == [[1, 2], [0, 1]]
+        assert "channels_not_ecg" in wave.warnings
+
     def test_length_left_out(self) -> None:
         files = edited(wfdb_record(np.array([[1], [2], [3]])), "500 3", "500")
         assert read_ecg(files).n_samples == 3
@@ -163,14 +181,16 @@ class TestRefusals:
         files = ludb(88)
         assert "data_beyond_length" in read_ecg(files | {"88.dat": files["88.dat"] + b"\0\0"}).warnings
 
-    def test_multi_segment(self) -> None:
-        with pytest.raises(FormatFeature) as caught:
-            read_ecg({"m.hea": b"041s/2 7 125 2000\n041s01 1000\n041s02 1000\n"})
-        assert caught.value.facts["feature"] == "multi-segment"
+    @pytest.mark.parametrize("per_frame", ["0", "1025"])
+    def test_impossible_samples_per_frame(self, per_frame: str) -> None:
+        with pytest.raises(Malformed):
+            read_ecg(edited(wfdb_record(np.array([[1], [2]])), "r.dat 16 ", f"r.dat 16x{per_frame} "))
 
-    def test_several_samples_per_frame(self) -> None:
-        with pytest.raises(FormatFeature):
-            read_ecg(edited(wfdb_record(np.array([[1], [2]])), "r.dat 16 ", "r.dat 16x2 "))
+    def test_ecg_signals_of_different_rates(self) -> None:
+        header = b"r 2 100 2\nr.dat 16x2 200/mV 16 0 0 0 0 I\nr.dat 16 200/mV 16 0 0 0 0 II\n"
+        with pytest.raises(FormatFeature) as caught:
+            read_ecg({"r.hea": header, "r.dat": bytes(12)})
+        assert caught.value.facts["feature"] == "differing rates"
 
     @pytest.mark.parametrize("storage_format", [0, 508, 516, 524, 7])
     def test_other_storage_formats(self, storage_format: int) -> None:
