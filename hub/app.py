@@ -14,7 +14,7 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hub.auth.actor import Actor
-from hub.auth.deps import guard, permissions_of
+from hub.auth.deps import guard, guard_of
 from hub.auth.roles import Permission
 from hub.context import Context
 from hub.errors import TooLarge
@@ -163,18 +163,9 @@ def unguarded(routes: Iterable[Any]) -> list[str]:
     for route in every_route(routes):
         if isinstance(route, Mount) and route.name == "static":
             continue
-        if not isinstance(route, APIRoute) or guard_of(route) is None:
+        if not isinstance(route, APIRoute) or guard_of(route.dependant) is None:
             naked.append(str(getattr(route, "path", route)))
     return naked
-
-
-def guard_of(route: APIRoute) -> tuple[Permission, ...] | None:
-    """Return the permissions that open a route, an empty tuple for a public one, None without a guard."""
-    for dependency in route.dependant.dependencies:
-        permissions = permissions_of(dependency.call)
-        if permissions is not None:
-            return permissions
-    return None
 
 
 class BodyLimit:

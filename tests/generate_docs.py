@@ -299,13 +299,14 @@ def routes_page() -> str:
     """docs/routes.md: path, method and the permissions of which one opens it."""
     from starlette.routing import Mount
 
-    from hub.app import create_app, guard_of
+    from hub.app import create_app
+    from hub.auth.deps import guard_of
     from hub.context import open_context
 
     with tempfile.TemporaryDirectory() as folder:
         context = open_context(Settings(data_dir=Path(folder)))
         found = {
-            (path, method): (path, method, _permissions(guard_of(route)))
+            (path, method): (path, method, _permissions(guard_of(route.dependant)))
             for path, route in _routes(create_app(context).routes)
             if not isinstance(route, Mount)
             for method in route.methods

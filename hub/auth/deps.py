@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
+from fastapi.dependencies.models import Dependant
 from starlette.concurrency import run_in_threadpool
 
 from hub.auth import service
@@ -30,13 +31,24 @@ def guard(*permissions: Permission) -> Any:
 
     async def check(request: Request) -> Actor:
         token = await _csrf_token(request)
-        actor = await run_in_threadpool(identify, request, token)
-        if not any(actor.may(permission) for permission in permissions):
-            raise Forbidden
-        return actor
+        return await run_in_threadpool(admit, request, permissions, token)
 
     check.permissions = permissions  # type: ignore[attr-defined]  # read by hub.app and its test
     return Depends(check)
+
+
+def admit(request: Request, permissions: tuple[Permission, ...], csrf_token: str = "") -> Actor:
+    """Find out who calls and let in whoever holds one of `permissions`.
+
+    Raises
+    ------
+    Unauthenticated, Forbidden
+        As `identify`, and when the caller holds none of them.
+    """
+    actor = identify(request, csrf_token)
+    if not any(actor.may(permission) for permission in permissions):
+        raise Forbidden
+    return actor
 
 
 def public() -> Any:
@@ -52,6 +64,15 @@ def public() -> Any:
 def permissions_of(call: Callable[..., Any] | None) -> tuple[Permission, ...] | None:
     """Return the permissions a dependency checks; None when it is no guard."""
     return getattr(call, "permissions", None)
+
+
+def guard_of(dependant: Dependant) -> tuple[Permission, ...] | None:
+    """Return the permissions that open a route, an empty tuple for a public one, None without a guard."""
+    for dependency in dependant.dependencies:
+        permissions = permissions_of(dependency.call)
+        if permissions is not None:
+            return permissions
+    return None
 
 
 async def _csrf_token(request: Request) -> str:
@@ -82,8 +103,7 @@ def identify(request: Request, csrf_token: str) -> Actor:
     address = client_address(request)
     scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer" and secret:
-        with context.db.reading() as session:
-            actor = service.resolve_token(session, secret.strip(), address=address)
+        actor = service.resolve_token(context.db, secret.strip(), address=address)
         if actor is None:
             raise Unauthenticated
         request.state.actor = actor

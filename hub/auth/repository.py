@@ -1,15 +1,39 @@
 """Every query about accounts, sessions, tokens and keys."""
 
 from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import bindparam, func, select
 
 from hub.auth.models import ApiToken, AuthorityKey, Post, SigningKey, UserAccount, WebSession
+from hub.db.direct import Direct
 from hub.db.repository import Repository
+from hub.db.session import Database
 
 # Every request asks for these: made once, because making a statement takes longer than running it.
-_TOKEN = select(ApiToken).where(ApiToken.digest == bindparam("digest"), ApiToken.revoked_at.is_(None))
+_TOKEN = Direct(
+    select(ApiToken.id, ApiToken.label, ApiToken.role, ApiToken.site_id, ApiToken.created_at).where(
+        ApiToken.digest == bindparam("digest"), ApiToken.revoked_at.is_(None)
+    )
+)
 _POSTS = select(Post).where(Post.user_id == bindparam("user")).order_by(Post.valid_from)
+
+
+class TokenHeld(NamedTuple):
+    """What a token that is in force stands for."""
+
+    id: str
+    label: str
+    role: str
+    site_id: str | None
+    created_at: datetime
+
+
+def token_in_force(database: Database, digest: str) -> TokenHeld | None:
+    """Return a token that has not been revoked."""
+    found = _TOKEN.look(database, {"digest": digest})
+    return TokenHeld(*found[0]) if found else None
 
 
 class AuthRepository(Repository):
@@ -50,10 +74,6 @@ class AuthRepository(Repository):
         return self.session.scalars(
             select(WebSession).where(WebSession.user_id == user_id, WebSession.ended_at.is_(None))
         ).all()
-
-    def token(self, digest: str) -> ApiToken | None:
-        """Return a token that has not been revoked."""
-        return self.session.scalars(_TOKEN, {"digest": digest}).one_or_none()
 
     def token_by_id(self, token_id: str) -> ApiToken | None:
         """Return a token by its row id."""

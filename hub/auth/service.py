@@ -14,9 +14,10 @@ from hub.audit.tags import Tag
 from hub.auth.actor import Actor, PostHeld
 from hub.auth.models import ApiToken, Post, UserAccount, WebSession
 from hub.auth.passwords import check_password, hash_password, unknown_account
-from hub.auth.repository import AuthRepository
+from hub.auth.repository import AuthRepository, token_in_force
 from hub.auth.roles import MACHINE_ROLES, SITE_ROLES, Role
 from hub.config import Settings
+from hub.db.session import Database
 from hub.errors import Conflict, Forbidden, NotFound, Rejected, Unauthenticated
 
 LOGIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
@@ -347,9 +348,9 @@ def revoke_token(session: Session, token_id: str, *, now: datetime, actor: Actor
     audit.record(session, Tag.TOKEN_REVOKE, actor=actor, subject_kind="token", subject_id=row.id)
 
 
-def resolve_token(session: Session, secret: str, *, address: str) -> Actor | None:
+def resolve_token(database: Database, secret: str, *, address: str) -> Actor | None:
     """Return the machine a bearer token belongs to, or None."""
-    row = AuthRepository(session).token(digest(secret))
+    row = token_in_force(database, digest(secret))
     if row is None:
         return None
     post = PostHeld(Role(row.role), row.site_id, row.created_at.date())

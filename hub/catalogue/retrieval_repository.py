@@ -6,88 +6,123 @@ A viewer asks for each frame by itself, so these run thousands of times for one 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Select, and_, bindparam, func, select
-from sqlalchemy.orm import load_only
+from sqlalchemy import and_, bindparam, func, select
+from sqlalchemy.orm import make_transient_to_detached
 
 from hub.audit.models import AuditEvent
 from hub.audit.tags import Tag
 from hub.auth.actor import Actor
 from hub.auth.roles import Permission
 from hub.catalogue.models import Instance, Series, Study
-from hub.catalogue.repository import CatalogueRepository
+from hub.catalogue.repository import CatalogueRepository, readable_studies
+from hub.db.direct import Direct
+from hub.db.session import Database
 
-_WHAT_IS_NEEDED = (
-    load_only(Study.study_uid, Study.site_id, Study.local_id, Study.last_received_at, Study.settled_at),
-    load_only(Series.study_id, Series.series_uid, Series.metadata_key, Series.metadata_tag),
-    load_only(
-        Instance.series_id,
-        Instance.sop_uid,
-        Instance.transfer_syntax,
-        Instance.rows,
-        Instance.columns,
-        Instance.frames,
-        Instance.storage_key,
-        Instance.storage_offset,
-        Instance.size,
-        Instance.sha256,
-        Instance.device_id,
-    ),
+_OF_STUDY = ("id", "study_uid", "site_id", "local_id", "last_received_at", "settled_at")
+_OF_SERIES = ("id", "study_id", "series_uid", "metadata_key", "metadata_tag")
+_OF_INSTANCE = (
+    "id",
+    "series_id",
+    "sop_uid",
+    "transfer_syntax",
+    "rows",
+    "columns",
+    "frames",
+    "storage_key",
+    "storage_offset",
+    "size",
+    "sha256",
+    "device_id",
 )
 """Columns that DICOMweb answers are made from: half of the time went into the others."""
 
+Row = TypeVar("Row", Study, Series, Instance)
+
 _MOST_STATEMENTS = 500
-_statements: dict[tuple[frozenset[str] | None, bool], Select[Any]] = {}
+_statements: dict[tuple[frozenset[str] | None, bool], Direct] = {}
 """Made statements by the sites that `readable_studies` depends on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Addressed:
-    """A readable study with the series and the instance of an address, as far as they are there."""
+    """A readable study with the series and the instance of an address, as far as they are there.
+
+    They hold the columns that answers are made from; asking for another one fails.
+    """
 
     study: Study
     series: Series | None
     instance: Instance | None
 
 
-class RetrievalRepository(CatalogueRepository):
-    """What an actor may read, by the UIDs of an address."""
+def addressed(
+    database: Database,
+    actor: Actor,
+    site_id: str | None,
+    uids: tuple[str, str, str],
+) -> list[Addressed]:
+    """Return the readable studies with this UID that hold DICOM objects, of one site or of all.
 
-    def addressed(
-        self, actor: Actor, site_id: str | None, study_uid: str, series_uid: str = "", sop_uid: str = ""
-    ) -> Sequence[Addressed]:
-        """Return the readable studies with this UID that hold DICOM objects, of one site or of all.
+    Each once, with its series and instance of the given UIDs beside it: whether an
+    address names one study must not depend on which of them has such an instance.
 
-        Each once, with its series and instance of the given UIDs beside it: whether an
-        address names one study must not depend on which of them has such an instance.
-        """
-        statement = self._addressed(actor, one_site=site_id is not None)
-        asked = {"study_uid": study_uid, "series_uid": series_uid, "sop_uid": sop_uid, "site": site_id}
-        return [Addressed(*row) for row in self.session.execute(statement, asked)]
+    Parameters
+    ----------
+    uids : tuple
+        Of study, series and instance; empty text for what is not asked for.
+    """
+    statement = _addressed(actor, one_site=site_id is not None)
+    asked = dict(zip(("study_uid", "series_uid", "sop_uid"), uids, strict=True), site=site_id)
+    found = []
+    for row in statement.look(database, asked):
+        study = _made(Study, _OF_STUDY, row)
+        assert study is not None  # the others are joined to it
+        series = _made(Series, _OF_SERIES, row[len(_OF_STUDY) :])
+        instance = _made(Instance, _OF_INSTANCE, row[len(_OF_STUDY) + len(_OF_SERIES) :])
+        found.append(Addressed(study, series, instance))
+    return found
 
-    def _addressed(self, actor: Actor, *, one_site: bool) -> Select[Any]:
-        """Return the statement for what an actor may read; it is made once, because that takes longest."""
-        key = (actor.sites_for(Permission.IMAGES_VIEW), one_site)
-        if key in _statements:
-            return _statements[key]
-        of_series = and_(Series.study_id == Study.id, Series.series_uid == bindparam("series_uid"))
-        of_instance = and_(Instance.series_id == Series.id, Instance.sop_uid == bindparam("sop_uid"))
-        statement: Any = (
-            self.readable_studies(actor)
-            .outerjoin(Series, of_series)
-            .outerjoin(Instance, of_instance)
-            .with_only_columns(Study, Series, Instance)
-            .where(Study.study_uid == bindparam("study_uid"), Study.n_instances > 0)
-            .order_by(Study.id)
-            .options(*_WHAT_IS_NEEDED)
-        )
-        if one_site:
-            statement = statement.where(Study.site_id == bindparam("site"))
-        if len(_statements) >= _MOST_STATEMENTS:
-            _statements.clear()
-        _statements[key] = statement
+
+def _made(kind: type[Row], names: tuple[str, ...], values: Sequence[Any]) -> Row | None:
+    if values[0] is None:
+        return None
+    row = kind(**dict(zip(names, values, strict=False)))
+    make_transient_to_detached(row)
+    return row
+
+
+def _addressed(actor: Actor, *, one_site: bool) -> Direct:
+    """Return the statement for what an actor may read; it is made once, because that takes longest."""
+    key = (actor.sites_for(Permission.IMAGES_VIEW), one_site)
+    if key in _statements:
         return _statements[key]
+    of_series = and_(Series.study_id == Study.id, Series.series_uid == bindparam("series_uid"))
+    of_instance = and_(Instance.series_id == Series.id, Instance.sop_uid == bindparam("sop_uid"))
+    columns = (
+        *(getattr(Study, name) for name in _OF_STUDY),
+        *(getattr(Series, name) for name in _OF_SERIES),
+        *(getattr(Instance, name) for name in _OF_INSTANCE),
+    )
+    statement: Any = (
+        readable_studies(actor)
+        .outerjoin(Series, of_series)
+        .outerjoin(Instance, of_instance)
+        .with_only_columns(*columns)
+        .where(Study.study_uid == bindparam("study_uid"), Study.n_instances > 0)
+        .order_by(Study.id)
+    )
+    if one_site:
+        statement = statement.where(Study.site_id == bindparam("site"))
+    if len(_statements) >= _MOST_STATEMENTS:
+        _statements.clear()
+    _statements[key] = Direct(statement)
+    return _statements[key]
+
+
+class RetrievalRepository(CatalogueRepository):
+    """What DICOMweb asks for besides."""
 
     def last_noted(self, tag: Tag, actor_id: str, study_id: str, since: datetime) -> datetime | None:
         """Return when the trail last says, at `since` or later, that somebody did this to a study."""

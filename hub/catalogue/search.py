@@ -32,7 +32,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 from hub.auth.actor import Actor
 from hub.auth.roles import Permission
 from hub.catalogue.models import PINYIN_MARK, Instance, Series, Study
-from hub.catalogue.repository import CatalogueRepository
+from hub.catalogue.repository import CatalogueRepository, readable_studies
 from hub.kit.people import has_han
 
 STUDY_COLUMNS: dict[str, InstrumentedAttribute[Any]] = {
@@ -212,7 +212,7 @@ class SearchRepository(CatalogueRepository):
     def _readable(self, actor: Actor, site_id: str | None, *, indexed: bool = True) -> Select[Any]:
         """Return the studies an actor may see; without `indexed` no index of sites is used for it."""
         if indexed:
-            statement = self.readable_studies(actor)
+            statement = readable_studies(actor)
         else:
             sites = actor.sites_for(Permission.IMAGES_VIEW)
             statement = select(Study)

@@ -143,6 +143,19 @@ def study_modality(modality: str) -> str:
     return "ECG" if modality in {"ECG", "HD", "EPS"} else modality[:16] or "OT"
 
 
+_URGENCY_ORDER = ("critical", "urgent", "routine", "")
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the sender of an upload said of the patient beside the files."""
+
+    clinical_question: str = ""
+    urgency: str = ""
+    chest_pain: bool = False
+    onset_at: datetime | None = None
+
+
 @dataclass(frozen=True)
 class NewRecording:
     """An ECG read from files, ready to be entered."""
@@ -225,11 +238,33 @@ def register_recording(
     )
     if not new_recording:
         return _resent(session, recording, origin)
+    if not new_study:
+        say_more(study, Said(new.clinical_question, new.urgency, new.chest_pain, new.onset_at))
     study.n_recordings += 1
     _audit(session, Tag.RECORDING_RECEIVE, origin, recording.id, digest=new.digest)
     if announced:
         _arrived(session, study, first=new_study, settings=settings, now=now)
     return recording, study, Outcome.STORED
+
+
+def more_urgent(one: str, other: str) -> bool:
+    """Tell whether a sender's mark is more urgent than another."""
+    return _URGENCY_ORDER.index(one) < _URGENCY_ORDER.index(other)
+
+
+def say_more(study: Study, said: Said) -> None:
+    """Note what the sender of further objects of a study says; nothing that was said before is lost.
+
+    The more urgent of two marks holds, questions stand one below the other, and of two times
+    at which a pain began the earlier is taken. Safe to run twice.
+    """
+    asked = [study.clinical_question, said.clinical_question]
+    if said.clinical_question not in study.clinical_question:
+        study.clinical_question = "\n".join(text for text in asked if text)
+    study.urgency = said.urgency if more_urgent(said.urgency, study.urgency) else study.urgency
+    study.chest_pain = study.chest_pain or said.chest_pain
+    onsets = [moment for moment in (study.onset_at, said.onset_at) if moment]
+    study.onset_at = min(onsets, default=None)
 
 
 def _resent(session: Session, known: Recording, origin: Origin) -> tuple[Recording, Study, Outcome]:

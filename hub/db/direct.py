@@ -13,7 +13,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.orm import Session
 
+from hub.db.session import Database, answering
+
 Values = Mapping[str, Any]
+Convert = Callable[[Any], Any] | None
 
 
 class _Plan(NamedTuple):
@@ -24,6 +27,7 @@ class _Plan(NamedTuple):
     positional: bool
     fixed: Values
     convert: tuple[tuple[str, Callable[[Any], Any]], ...]
+    results: tuple[Convert, ...]
 
     def bind(self, values: Values) -> Any:
         """Return the values as the driver takes them."""
@@ -46,7 +50,7 @@ class Direct:
         that the session holds do not learn of the change.
     """
 
-    def __init__(self, statement: "sa.Select[Any] | sa.Insert | sa.Update") -> None:
+    def __init__(self, statement: "sa.Select[*tuple[Any, ...]] | sa.Insert | sa.Update") -> None:
         self._statement = statement
         self._plans: dict[str, _Plan] = {}
 
@@ -56,6 +60,31 @@ class Direct:
         with _cursor(session, plan.sql) as cursor:
             cursor.execute(plan.sql, plan.bind(values))
             return list(cursor.fetchall())
+
+    def look(self, database: Database, values: Values) -> list[tuple[Any, ...]]:
+        """Return what a SELECT finds now, in a transaction of its own, moments as datetimes.
+
+        Raises
+        ------
+        hub.errors.DatabaseUnavailable
+            The database does not answer.
+        """
+        dialect = database.engine.dialect
+        plan = self._planned(dialect)
+        with answering():
+            connection = database.engine.raw_connection()
+            try:
+                cursor = connection.cursor()
+                with _translated(dialect, plan.sql):
+                    cursor.execute(plan.sql, plan.bind(values))
+                    rows = cursor.fetchall()
+                cursor.close()
+            finally:
+                connection.close()
+        return [
+            tuple([to(each) if to else each for to, each in zip(plan.results, row, strict=True)])
+            for row in rows
+        ]
 
     def run(self, session: Session, rows: Iterable[Values]) -> None:
         """Execute once for each row of values."""
@@ -68,7 +97,9 @@ class Direct:
                 cursor.executemany(plan.sql, bound)
 
     def _plan(self, session: Session) -> _Plan:
-        dialect = session.get_bind().dialect
+        return self._planned(session.get_bind().dialect)
+
+    def _planned(self, dialect: sa.Dialect) -> _Plan:
         plan = self._plans.get(dialect.name)
         if plan is None:
             plan = self._plans[dialect.name] = _made(self._statement, dialect)
@@ -85,20 +116,30 @@ def _made(statement: sa.ClauseElement, dialect: sa.Dialect) -> _Plan:
         to = parameter.type.dialect_impl(dialect).bind_processor(dialect)
         if to is not None:
             convert.append((name, to))
-    return _Plan(compiled.string, names, compiled.positional, fixed, tuple(convert))
+    columns = statement.selected_columns if isinstance(statement, sa.Select) else ()
+    results = tuple(each.type.dialect_impl(dialect).result_processor(dialect, None) for each in columns)
+    return _Plan(compiled.string, names, compiled.positional, fixed, tuple(convert), results)
 
 
 @contextmanager
 def _cursor(session: Session, sql: str) -> Iterator[DBAPICursor]:
-    """Give a cursor within the session's transaction; its errors come as SQLAlchemy's."""
+    """Give a cursor within the session's transaction."""
     connection = session.connection()
-    driver = connection.dialect.loaded_dbapi.Error
     cursor = connection.connection.cursor()
     try:
-        yield cursor
-    except driver as error:
-        raise sa.exc.DBAPIError.instance(
-            sql, None, error, driver, hide_parameters=True, dialect=connection.dialect
-        ) from error
+        with _translated(connection.dialect, sql):
+            yield cursor
     finally:
         cursor.close()
+
+
+@contextmanager
+def _translated(dialect: sa.Dialect, sql: str) -> Iterator[None]:
+    """Let the driver's errors come as SQLAlchemy's."""
+    driver = dialect.loaded_dbapi.Error
+    try:
+        yield
+    except driver as error:
+        raise sa.exc.DBAPIError.instance(
+            sql, None, error, driver, hide_parameters=True, dialect=dialect
+        ) from error

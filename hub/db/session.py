@@ -16,7 +16,7 @@ AWAY = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError)
 
 
 @contextmanager
-def _answering() -> Iterator[None]:
+def answering() -> Iterator[None]:
     """Turn a database that is away into the hub's own error: the sender is told to try again."""
     try:
         yield
@@ -43,7 +43,7 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """Yield a session whose changes are committed at the end, or rolled back on any exception."""
-        with _answering(), Session(self.engine, expire_on_commit=False) as session:
+        with answering(), Session(self.engine, expire_on_commit=False) as session:
             try:
                 yield session
                 session.flush()
@@ -61,7 +61,7 @@ class Database:
         if self.engine.dialect.name == "postgresql":
             # READ COMMITTED, the default there, would show each statement another state.
             options |= {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-        with _answering(), self.engine.connect().execution_options(**options) as connection:
+        with answering(), self.engine.connect().execution_options(**options) as connection:
             with Session(connection, expire_on_commit=False, autoflush=False) as session:
                 yield session
             connection.rollback()

@@ -3,24 +3,26 @@
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
-from typing import Annotated
+from types import TracebackType
+from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from fastapi.responses import Response
+from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 
 from hub.audit import service as audit
 from hub.audit.tags import Tag
 from hub.auth.actor import Actor
-from hub.auth.deps import guard
+from hub.auth.deps import admit, guard, guard_of
 from hub.auth.roles import Permission
 from hub.catalogue.models import Instance, Series, Study
-from hub.catalogue.retrieval_repository import Addressed, RetrievalRepository
+from hub.catalogue.retrieval_repository import Addressed, RetrievalRepository, addressed
 from hub.catalogue.search import SearchRepository
 from hub.context import Context
 from hub.dicom.negotiate import Acceptable, acceptable
@@ -28,7 +30,7 @@ from hub.errors import Conflict, NotFound
 from hub.kit.clock import utcnow
 from hub.kit.uids import parse_uid
 from hub.patients.repository import PatientRepository
-from hub.web.deps import ContextDep
+from hub.web.deps import get_context
 
 SERIES = "/studies/{study_uid}/series/{series_uid}"
 INSTANCE = SERIES + "/instances/{sop_uid}"
@@ -89,14 +91,13 @@ class Visit:
             self._index = SearchRepository(session)
         return self._index
 
-    @property
-    def holds_connection(self) -> bool:
-        """Whether `index` was used, so that `close` has something to do."""
-        return self._index is not None
+    def __enter__(self) -> Self:
+        return self
 
-    def close(self, error: BaseException | None = None) -> None:
-        """End the transaction of `index`."""
-        self._opened.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._opened.__exit__(kind, error, trace)
 
     @contextmanager
     def retrieval(self) -> Iterator[RetrievalRepository]:
@@ -114,21 +115,18 @@ class Visit:
         SeveralStudies
             A UID is not enough: pictures of one patient must not be taken for another's.
         """
-        with self.retrieval() as catalogue:
-            return self._find(catalogue, study_uid).study
+        return self._find(study_uid).study
 
     def one_series(self, study_uid: str, series_uid: str) -> tuple[Study, Series]:
         """Return a series with its study; raises as `study` does."""
-        with self.retrieval() as catalogue:
-            found = self._find(catalogue, study_uid, series_uid)
+        found = self._find(study_uid, series_uid)
         if found.series is None:
             raise NotFound
         return found.study, found.series
 
     def one(self, study_uid: str, series_uid: str, sop_uid: str) -> tuple[Study, Series, Instance]:
         """Return an instance with its series and study; raises as `study` does."""
-        with self.retrieval() as catalogue:
-            found = self._find(catalogue, study_uid, series_uid, sop_uid)
+        found = self._find(study_uid, series_uid, sop_uid)
         if found.series is None or found.instance is None:
             raise NotFound
         return found.study, found.series, found.instance
@@ -140,19 +138,17 @@ class Visit:
         if sop_uid:
             study, series, instance = self.one(study_uid, series_uid, sop_uid)
             return study, [(series, instance)]
+        if series_uid:
+            study, of_study = self.one_series(study_uid, series_uid)
+            with self.retrieval() as catalogue:
+                return study, [(of_study, each) for each in catalogue.instances(of_study.id)]
+        study = self.study(study_uid)
         with self.retrieval() as catalogue:
-            found = self._find(catalogue, study_uid, series_uid)
-            if not series_uid:
-                return found.study, list(catalogue.instances_of_study(found.study.id))
-            if found.series is None:
-                raise NotFound
-            return found.study, [(found.series, each) for each in catalogue.instances(found.series.id)]
+            return study, list(catalogue.instances_of_study(study.id))
 
-    def _find(
-        self, catalogue: RetrievalRepository, study_uid: str, series_uid: str = "", sop_uid: str = ""
-    ) -> Addressed:
-        uids = [parse_uid(uid) if uid else "" for uid in (study_uid, series_uid, sop_uid)]
-        found = catalogue.addressed(self.actor, self.site_id, *uids)
+    def _find(self, study_uid: str, series_uid: str = "", sop_uid: str = "") -> Addressed:
+        study, series, sop = (parse_uid(uid) if uid else "" for uid in (study_uid, series_uid, sop_uid))
+        found = addressed(self.context.db, self.actor, self.site_id, (study, series, sop))
         if len(found) > 1:
             raise SeveralStudies
         if not found:
@@ -222,23 +218,40 @@ class _Noted:
 noted = _Noted()
 
 
-async def visit(
-    request: Request, actor: Annotated[Actor, VIEWING], context: ContextDep
-) -> AsyncIterator[Visit]:
-    """Gather what a route needs."""
-    made = Visit(request, actor, context, request.path_params.get("site_id"))
-    try:
-        yield made
-    except BaseException as error:
-        if made.holds_connection:
-            await run_in_threadpool(made.close, error)
-        raise
-    if made.holds_connection:
-        await run_in_threadpool(made.close)
+def _only_on_visit_routes() -> Visit:
+    raise RuntimeError("a visit is given by hub.dicom.access.VisitRoute only")
 
 
-# As in hub.web.deps: done when the route returns, not once the reply has gone out.
-VisitDep = Annotated[Visit, Depends(visit, scope="function")]
+VisitDep = Annotated[Visit, Depends(_only_on_visit_routes)]
+
+
+class VisitRoute(APIRoute):
+    """A route whose function takes the visit, then the parts of its path as text.
+
+    A viewer sends thousands of such requests for one CT. FastAPI's way of gathering what a
+    function needs takes as long as the answer itself, so here one step in another thread
+    does it all: who calls, may they, the answer. The guard is the router's, as everywhere;
+    everything is done when the function returns, not once the reply has gone out.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what answers a request."""
+        permissions = guard_of(self.dependant)
+        if not permissions:
+            raise RuntimeError(f"no guard: {self.path}")
+        answer, names = self.endpoint, tuple(each.name for each in self.dependant.path_params)
+
+        def handle(request: Request) -> Response:
+            path = request.path_params
+            actor = admit(request, permissions)
+            with Visit(request, actor, get_context(request), path.get("site_id")) as visit:
+                response: Response = answer(visit, **{name: path[name] for name in names})
+                return response
+
+        async def in_thread(request: Request) -> Response:
+            return await run_in_threadpool(handle, request)
+
+        return in_thread
 
 
 def etag(*parts: object) -> str:

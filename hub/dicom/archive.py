@@ -16,7 +16,7 @@ from fastapi.responses import Response
 
 from hub.catalogue.models import Instance, Series, Study
 from hub.context import Context
-from hub.dicom.access import VIEWING, Visit, VisitDep
+from hub.dicom.access import VIEWING, Visit, VisitDep, VisitRoute
 from hub.dicom.answers import Streamed
 from hub.dicom.negotiate import Acceptable
 from hub.dicom.stored import checked_chunks
@@ -31,7 +31,7 @@ _VERSION = 45
 _UNKNOWN_32, _UNKNOWN_16 = 0xFFFFFFFF, 0xFFFF
 _EXTRA_64 = 1
 
-routes = APIRouter(dependencies=[VIEWING], tags=["DICOMweb"])
+routes = APIRouter(dependencies=[VIEWING], tags=["DICOMweb"], route_class=VisitRoute)
 
 
 @dataclass(frozen=True, slots=True)

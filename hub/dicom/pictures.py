@@ -11,7 +11,18 @@ from fastapi.responses import Response
 from hub.audit.tags import Tag
 from hub.catalogue.models import Instance, Series, Study
 from hub.dicom import retrieve
-from hub.dicom.access import INSTANCE, SERIES, VIEWING, Visit, VisitDep, caching, etag, not_modified, warning
+from hub.dicom.access import (
+    INSTANCE,
+    SERIES,
+    VIEWING,
+    Visit,
+    VisitDep,
+    VisitRoute,
+    caching,
+    etag,
+    not_modified,
+    warning,
+)
 from hub.dicom.answers import Part, Streamed, multipart
 from hub.dicom.frames import NoPixels, NoSuchFrame
 from hub.dicom.negotiate import choose_picture
@@ -33,7 +44,7 @@ _FUNCTIONS: dict[str, Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]] = {
 """PS3.18 section 8.3.5.1.4."""
 _NUMBER = r"[+-]?[0-9]{1,9}(?:\.[0-9]{0,9})?"
 
-routes = APIRouter(dependencies=[VIEWING], tags=["DICOMweb"])
+routes = APIRouter(dependencies=[VIEWING], tags=["DICOMweb"], route_class=VisitRoute)
 
 
 class BadRendering(Malformed):

@@ -15,7 +15,7 @@ from hub.catalogue.search import (
     STUDY_COLUMNS,
     Match,
 )
-from hub.dicom.access import VIEWING, Visit, VisitDep, warning
+from hub.dicom.access import VIEWING, Visit, VisitDep, VisitRoute, warning
 from hub.dicom.negotiate import choose_json
 from hub.dicom.qido_fields import NOT_READ, SERIES_TAGS, STUDY_TAGS, Row, Wanted, complete
 from hub.dicom.qido_json import Json, instance_json, series_json, study_json
@@ -39,7 +39,7 @@ MORE_RESULTS = (
 TOTAL = "X-Total-Count"
 """How many match altogether. The standard has no place for it; this header is what others use."""
 
-routes = APIRouter(dependencies=[VIEWING], tags=["DICOMweb"])
+routes = APIRouter(dependencies=[VIEWING], tags=["DICOMweb"], route_class=VisitRoute)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,17 @@ from fastapi.responses import Response
 
 from hub.catalogue.models import Instance, Series, Study
 from hub.dicom import pictures, retrieve
-from hub.dicom.access import INSTANCE, SERIES, VIEWING, Visit, VisitDep, caching, etag, not_modified
+from hub.dicom.access import (
+    INSTANCE,
+    SERIES,
+    VIEWING,
+    Visit,
+    VisitDep,
+    VisitRoute,
+    caching,
+    etag,
+    not_modified,
+)
 from hub.dicom.answers import (
     Part,
     Streamed,
@@ -33,7 +43,7 @@ MOST_FRAMES = 10_000
 AT_ONCE_BYTES = 32 << 20
 """Frames up to this size together are read before the answer begins; more are read while it is sent."""
 
-routes = APIRouter(dependencies=[VIEWING], tags=["DICOMweb"])
+routes = APIRouter(dependencies=[VIEWING], tags=["DICOMweb"], route_class=VisitRoute)
 
 
 class BadFrameList(Malformed):

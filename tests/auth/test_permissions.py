@@ -13,7 +13,7 @@ import pytest
 from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
 
-from hub.app import guard_of
+from hub.auth.deps import guard_of
 from hub.auth.roles import GRANTS, Role
 from hub.config import Settings
 from hub.context import Context
@@ -268,7 +268,7 @@ def test_every_route_lets_in_whom_the_table_names(county: World, letter: str) ->
         allowed = letter in TABLE.get(name, "")
         if allowed and path.endswith(ENDLESS):
             role = next(role for role in Role if letter in PERSONS and role is PEOPLE[PERSONS[letter]][1])
-            if not GRANTS[role] & set(guard_of(route) or ()):
+            if not GRANTS[role] & set(guard_of(route.dependant) or ()):
                 wrong.append((name, "guard"))
             continue
         answer = client.request(method, filled(path, {}))

@@ -212,20 +212,17 @@ class TestSessions:
 class TestTokens:
     def test_opens_until_revoked(self, world: World) -> None:
         secret = world.token(Role.SENDER, "DP")
-        with world.context.db.reading() as session:
-            actor = service.resolve_token(session, secret, address="")
+        actor = service.resolve_token(world.context.db, secret, address="")
         assert actor is not None
         assert actor.may(Permission.UPLOAD, world.site_ids["DP"])
         assert not actor.may(Permission.UPLOAD, world.site_ids["LP"])
         with world.context.db.transaction() as session:
             service.revoke_token(session, actor.id, now=world.clock(), actor=SETUP)
-        with world.context.db.reading() as session:
-            assert service.resolve_token(session, secret, address="") is None
+        assert service.resolve_token(world.context.db, secret, address="") is None
 
     def test_a_machine_is_no_person(self, sqlite_world: World) -> None:
         secret = sqlite_world.token(Role.SITE_SYSTEM, "DP")
-        with sqlite_world.context.db.reading() as session:
-            actor = service.resolve_token(session, secret, address="")
+        actor = service.resolve_token(sqlite_world.context.db, secret, address="")
         assert actor is not None
         assert not actor.may(Permission.SELF)
         with pytest.raises(service.Forbidden):
