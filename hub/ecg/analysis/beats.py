@@ -1,0 +1,111 @@
+"""Beats cut out of a recording: laid over each other, sorted by shape, and their median."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hub.ecg.analysis.signal import Floats, Indexes, Signal
+
+PRE_MS = 500.0
+POST_MS = 700.0
+"""How much of the recording around a fiducial point belongs to a beat at most."""
+
+_SHAPE_MS = (-70.0, 90.0)
+_SLOPE_MS = 8.0
+_LAG_MS = 40.0
+_SAME_SHAPE = 0.85
+_SAME_SIZE = 2.0
+_PASSES = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Shape:
+    """Beats of one QRS shape.
+
+    Attributes
+    ----------
+    members : numpy.ndarray
+        Numbers of the beats, ascending.
+    """
+
+    members: Indexes
+
+
+def windows(rows: Floats, centres: Indexes, pre: int, post: int) -> Floats:
+    """Cut ``centre - pre … centre + post`` out of every row; the edges are repeated beyond the ends.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``(n_beats, n_rows, pre + post + 1)``.
+    """
+    places = np.clip(centres[:, None] + np.arange(-pre, post + 1), 0, rows.shape[1] - 1)
+    return rows[:, places].transpose(1, 0, 2)
+
+
+def slopes(signal: Signal) -> Floats:
+    """Return the rise of every usable lead over 16 ms: free of wander, little touched by noise."""
+    reach = signal.ms(_SLOPE_MS)
+    used = signal.mv[signal.usable]
+    out = np.zeros_like(used)
+    out[:, reach:-reach] = used[:, 2 * reach :] - used[:, : -2 * reach]
+    return out
+
+
+def sort_by_shape(signal: Signal, slope: Floats, found: Indexes) -> tuple[list[Shape], Indexes]:
+    """Group beats by the shape of their QRS over all leads and lay each group's beats over each other.
+
+    Parameters
+    ----------
+    signal : Signal
+    slope : numpy.ndarray
+        From `slopes`.
+    found : numpy.ndarray
+        Working samples of the detected complexes.
+
+    Returns
+    -------
+    list of Shape
+        The largest group first; of equal ones the earliest.
+    numpy.ndarray
+        The samples moved so that beats of one shape lie on each other.
+    """
+    pre, post, lag = signal.ms(-_SHAPE_MS[0]), signal.ms(_SHAPE_MS[1]), signal.ms(_LAG_MS)
+    cut = windows(slope, found, pre + lag, post + lag)
+    n_beats = len(found)
+    width = pre + post + 1
+    # Every beat at every lag: (n_beats, n_lags, n_rows * width), as views until they are multiplied.
+    lagged = np.lib.stride_tricks.sliding_window_view(cut, width, axis=2)
+    energy = np.einsum("brlw,brlw->bl", lagged, lagged)
+    shift = np.zeros(n_beats, dtype=np.intp)
+    group = np.full(n_beats, -1, dtype=np.intp)
+    centroids: list[Floats] = []
+    sizes: list[int] = []
+    for beat in range(n_beats):
+        best, where, chosen = 0.0, 0, -1
+        for number, centroid in enumerate(centroids):
+            product = np.einsum("rlw,rw->l", lagged[beat], centroid)
+            ours, theirs = energy[beat], float(np.einsum("rw,rw->", centroid, centroid))
+            alike = product / np.sqrt(np.maximum(ours * theirs, 1e-12))
+            at = int(np.argmax(alike))
+            ratio = np.sqrt(ours[at] / max(theirs, 1e-12))
+            if alike[at] > max(best, _SAME_SHAPE) and 1 / _SAME_SIZE < ratio < _SAME_SIZE:
+                best, where, chosen = float(alike[at]), at - lag, number
+        if chosen < 0:
+            centroids.append(lagged[beat, :, lag].copy())
+            sizes.append(1)
+            group[beat] = len(centroids) - 1
+            continue
+        group[beat], shift[beat] = chosen, where
+        sizes[chosen] += 1
+        centroids[chosen] += (lagged[beat, :, where + lag] - centroids[chosen]) / sizes[chosen]
+    order = sorted(range(len(centroids)), key=lambda number: (-sizes[number], number))
+    shapes = [Shape(np.flatnonzero(group == number)) for number in order]
+    return shapes, found + shift
+
+
+def median_of(cut: Floats, complete: NDArray[np.bool_]) -> Floats:
+    """Return the median beat, shape ``(n_rows, width)``, of complete beats where there are any."""
+    chosen = cut[complete] if complete.any() else cut
+    return chosen[0] if len(chosen) == 1 else np.median(chosen, axis=0)

@@ -1,0 +1,122 @@
+"""QRS detection over all leads together, without a learning phase."""
+
+from itertools import pairwise
+
+import numpy as np
+
+from hub.ecg.analysis.signal import Floats, Indexes, Signal
+
+QRS_BAND_HZ = (6.0, 26.0)
+REFRACTORY_S = 0.24
+"""No two QRS complexes lie closer: 250 beats a minute."""
+
+_ENVELOPE_S = 0.09
+_T_WAVE_S = 0.40
+_PACED_P_S = 0.30
+_BLOCK_S = 2.0
+NOISE_CONTRAST = 3.0
+
+
+def find_qrs(signal: Signal) -> tuple[Indexes, Floats]:
+    """Return the QRS complexes of a recording and the envelope they were found in.
+
+    The slope energy of all usable leads in the QRS band is added, so a complex that is small in
+    one lead is found in another, and compared with a threshold that follows the recording in both
+    directions. A long pause is searched again at half the threshold. Peaks within 0.4 s after a
+    larger one whose slope is far smaller are T waves.
+
+    Parameters
+    ----------
+    signal : Signal
+        With at least one usable lead.
+
+    Returns
+    -------
+    numpy.ndarray
+        Working samples, ascending.
+    numpy.ndarray
+        Envelope, shape ``(n_samples,)``.
+    """
+    envelope = slope_envelope(signal)
+    return _find_beats(envelope, signal.rate_hz), envelope
+
+
+def slope_envelope(signal: Signal) -> Floats:
+    """Return the root of the smoothed slope energy in the QRS band, added over the usable leads."""
+    from scipy.ndimage import uniform_filter1d
+    from scipy.signal import butter, sosfiltfilt
+
+    sos = butter(2, QRS_BAND_HZ, btype="bandpass", fs=signal.rate_hz, output="sos")
+    slope = np.diff(sosfiltfilt(sos, signal.mv[signal.usable], axis=1), axis=1, append=0.0)
+    slope[:, -1] = 0.0
+    energy = np.einsum("ij,ij->j", slope, slope)
+    smooth = uniform_filter1d(energy, max(1, round(signal.rate_hz * _ENVELOPE_S)), mode="nearest")
+    # A running sum may end a hair below zero.
+    return np.sqrt(np.maximum(0.0, smooth))
+
+
+def _find_beats(envelope: Floats, rate_hz: float) -> Indexes:
+    from scipy.signal import find_peaks
+
+    candidates: Indexes = find_peaks(envelope, distance=max(1, round(REFRACTORY_S * rate_hz)))[0]
+    if not candidates.size:
+        return candidates
+    level = _local_level(envelope, rate_hz)[candidates]
+    beats = candidates[envelope[candidates] > 0.35 * level]
+    beats = _without_t_waves(envelope, beats, rate_hz)
+    return _search_back(envelope, candidates, beats, level, rate_hz)
+
+
+def _local_level(envelope: Floats, rate_hz: float) -> Floats:
+    """Return the height that a QRS has here: the median of block maxima over the neighbouring blocks."""
+    size = max(1, round(_BLOCK_S * rate_hz))
+    n_blocks = max(1, envelope.size // size)
+    maxima = np.array([block.max() for block in np.array_split(envelope, n_blocks)])
+    reach = 4
+    medians = np.array([np.median(maxima[max(0, i - reach) : i + reach + 1]) for i in range(n_blocks)])
+    centres = (np.arange(n_blocks) + 0.5) * envelope.size / n_blocks
+    return np.asarray(np.interp(np.arange(envelope.size), centres, medians), dtype=np.float64)
+
+
+def _without_t_waves(envelope: Floats, beats: Indexes, rate_hz: float) -> Indexes:
+    """Drop T waves after a complex, and steep (paced or peaked) P waves before one."""
+    kept: list[int] = []
+    for beat in beats:
+        gap_s = (beat - kept[-1]) / rate_hz if kept else _T_WAVE_S
+        if gap_s < _T_WAVE_S and envelope[beat] < 0.4 * envelope[kept[-1]]:
+            continue
+        before = 0.6 if gap_s < _PACED_P_S else 0.4
+        if gap_s < _T_WAVE_S and envelope[kept[-1]] < before * envelope[beat]:
+            kept[-1] = int(beat)
+            continue
+        kept.append(int(beat))
+    return np.array(kept, dtype=np.intp)
+
+
+def _search_back(
+    envelope: Floats, candidates: Indexes, beats: Indexes, level: Floats, rate_hz: float
+) -> Indexes:
+    """Look again, at half the threshold, in pauses longer than 1.6 times the usual interval."""
+    if len(beats) < 3:  # noqa: PLR2004 - no usual interval yet
+        return beats
+    usual = float(np.median(np.diff(beats)))
+    added: list[int] = []
+    for left, right in pairwise(beats.tolist()):
+        if right - left < 1.6 * usual:
+            continue
+        clear = _T_WAVE_S * rate_hz
+        inside = (
+            (candidates > left + clear) & (candidates < right - clear) & (envelope[candidates] > 0.22 * level)
+        )
+        if inside.any():
+            places = candidates[inside]
+            added.append(int(places[np.argmax(envelope[places])]))
+    return np.array(sorted([*beats.tolist(), *added]), dtype=np.intp)
+
+
+def is_noise(envelope: Floats, beats: Indexes) -> bool:
+    """Say whether the peaks hardly stand out of what lies between them."""
+    if not len(beats):
+        return True
+    between = float(np.median(envelope))
+    return float(np.median(envelope[beats])) < NOISE_CONTRAST * between

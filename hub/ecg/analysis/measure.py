@@ -1,0 +1,205 @@
+"""Everything that is measured on one recording: the one entry to the engine."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+
+from hub.ecg.analysis import detect, values
+from hub.ecg.analysis.delineate import Waves
+from hub.ecg.analysis.model import Atrial, Beat, Boundaries, Measurement, MedianBeat, Value
+from hub.ecg.analysis.signal import Floats, Indexes, Signal, prepare
+from hub.ecg.analysis.strip import Strip, align, study
+from hub.ecg.waveform import Waveform
+
+MIN_RATE_HZ = 80.0
+MIN_SECONDS = 1.5
+
+Reason = Literal["", "too_short", "flat", "noise", "rate_too_low"]
+
+_LEAD_WAVES = ("p_on", "p_off", "qrs_on", "qrs_off", "t_on", "t_off")
+
+
+def measure(waveform: Waveform) -> Measurement:
+    """Measure a recording.
+
+    Parameters
+    ----------
+    waveform : Waveform
+        Any number of leads, 80 Hz and more, any length. Limb leads that follow from I and II are
+        measured too.
+
+    Returns
+    -------
+    Measurement
+        Never raises for what a recording holds: what cannot be measured has a reason.
+    """
+    waveform = waveform.with_derived_limb_leads()
+    signal, found, reason = _found(waveform)
+    if reason or signal is None:
+        return nothing_measured(waveform, reason)
+    return _measurement(waveform, study(signal, found))
+
+
+def find_beats(waveform: Waveform) -> tuple[list[int], Floats, Reason]:
+    """Find the beats alone, the same ones as `measure` and at the same samples, in a fraction of its time.
+
+    Returns
+    -------
+    list of int
+        Fiducial points in samples of the recording.
+    numpy.ndarray
+        Intervals between them in ms.
+    str
+        Why there is none; empty otherwise.
+    """
+    waveform = waveform.with_derived_limb_leads()
+    signal, found, reason = _found(waveform)
+    if reason or signal is None:
+        return [], np.zeros(0), reason
+    centres = align(signal, found).centres
+    places = [signal.original(centre, waveform.n_samples) for centre in centres.tolist()]
+    return places, np.diff(centres) / signal.rate_hz * 1000.0, ""
+
+
+def _found(waveform: Waveform) -> tuple[Signal | None, Indexes, Reason]:
+    nobody = np.zeros(0, dtype=np.intp)
+    if waveform.rate_hz < MIN_RATE_HZ:
+        return None, nobody, "rate_too_low"
+    if waveform.duration_s < MIN_SECONDS:
+        return None, nobody, "too_short"
+    signal = prepare(waveform)
+    if not signal.usable.any():
+        return None, nobody, "flat"
+    found, envelope = detect.find_qrs(signal)
+    if detect.is_noise(envelope, found):
+        return None, nobody, "noise"
+    return signal, found, ""
+
+
+def nothing_measured(waveform: Waveform, reason: str) -> Measurement:
+    """Return a measurement that only says why there is none."""
+    return Measurement(
+        beats=(),
+        rr_ms=(),
+        values=values.nothing(reason),
+        by_lead=values.nothing_by_lead(waveform.leads, reason),
+        median=None,
+        atrial=Atrial(),
+        reason=reason,
+    )
+
+
+def _measurement(waveform: Waveform, strip: Strip) -> Measurement:
+    signal = strip.signal
+    rr_ms = np.diff(strip.centres) / signal.rate_hz * 1000.0
+    per_ms = signal.rate_hz / 1000.0
+    waves, median = strip.waves[0], strip.medians[0]
+    has_p = bool(np.isfinite(strip.p_lag[strip.shape_of == 0]).any())
+    numbers = values.rhythm(rr_ms)
+    numbers |= _intervals(waves, per_ms, has_p)
+    numbers |= values.corrected_qt(numbers["qt_ms"], numbers["rr_mean_ms"].value)
+    numbers |= _axes(median, signal.leads, waves, has_p)
+    beats = _beats(waveform, strip)
+    with_p = [beat for beat in beats if beat.over_all.p_on is not None]
+    return Measurement(
+        beats=beats,
+        rr_ms=tuple(rr_ms.tolist()),
+        values=numbers,
+        by_lead=values.lead_values(median, signal.leads, signal.usable, waves, per_ms, has_p),
+        median=_median_beat(waveform, strip, has_p),
+        atrial=Atrial(p_share=len(with_p) / len(beats)),
+    )
+
+
+def _intervals(waves: Waves, per_ms: float, has_p: bool) -> dict[str, Value]:
+    at = waves.over_all
+
+    def between(begin: str, end: str, reason: str) -> Value:
+        length = (at[end] - at[begin]) / per_ms
+        if not np.isfinite(length):
+            return Value(None, values.MS, reason=reason)
+        return Value(length, values.MS)
+
+    out = {
+        "qrs_ms": between("qrs_on", "qrs_off", "noise"),
+        "qt_ms": between("qrs_on", "t_off", "t_end_unclear"),
+    }
+    if not has_p:
+        return out | {name: Value(None, values.MS, reason="no_p_wave") for name in ("p_ms", "pr_ms")}
+    return out | {
+        "p_ms": between("p_on", "p_off", "no_p_wave"),
+        "pr_ms": between("p_on", "qrs_on", "no_p_wave"),
+    }
+
+
+def _axes(median: Floats, leads: tuple[str, ...], waves: Waves, has_p: bool) -> dict[str, Value]:
+    at = waves.over_all
+
+    def over(begin: float, end: float, reason: str) -> Value:
+        if not (np.isfinite(begin) and np.isfinite(end) and end - begin > 1):
+            return Value(None, values.DEG, reason=reason)
+        return values.axis(values.net_area(median, leads, begin, end))
+
+    t_on = waves.t_on[np.isfinite(waves.t_on)]
+    return {
+        "qrs_axis_deg": over(at["qrs_on"], at["qrs_off"], "noise"),
+        "t_axis_deg": over(float(np.median(t_on)) if t_on.size else np.nan, at["t_off"], "t_end_unclear"),
+        "p_axis_deg": over(at["p_on"], at["p_off"], "no_p_wave") if has_p else over(np.nan, 0, "no_p_wave"),
+    }
+
+
+def _beats(waveform: Waveform, strip: Strip) -> tuple[Beat, ...]:
+    signal, n_samples = strip.signal, waveform.n_samples
+
+    def into(place: float) -> int | None:
+        sample = round(place * signal.scale) if np.isfinite(place) else -1
+        return sample if 0 <= sample < n_samples else None
+
+    out = []
+    for number, centre in enumerate(strip.centres.tolist()):
+        waves = strip.waves[strip.shape_of[number]]
+        moved = _moved(strip, number, centre - strip.pre)
+        leads = {
+            lead: Boundaries(**{name: into(getattr(waves, name)[row] + moved(name)) for name in _LEAD_WAVES})
+            for row, lead in enumerate(signal.leads)
+            if signal.usable[row]
+        }
+        over_all = {name: into(place + moved(name)) for name, place in waves.over_all.items()}
+        sample = signal.original(centre, n_samples)
+        out.append(Beat(sample, strip.kinds[number], Boundaries(**over_all), leads))
+    return tuple(out)
+
+
+def _moved(strip: Strip, number: int, start: float) -> Callable[[str], float]:
+    lags = {"p": strip.p_lag[number], "t": strip.t_lag[number], "q": 0.0}
+    return lambda name: start + float(lags[name[0]])
+
+
+def _median_beat(waveform: Waveform, strip: Strip, has_p: bool) -> MedianBeat:
+    """Return the dominant median beat at the recording's own rate."""
+    signal, median, waves = strip.signal, strip.medians[0], strip.waves[0]
+    scale = signal.scale
+    if scale != 1.0:
+        width = median.shape[1]
+        places = np.arange(int((width - 1) * scale) + 1) / scale
+        median = np.stack([np.interp(places, np.arange(width), row) for row in median])
+
+    def into(name: str, place: float) -> int | None:
+        if not np.isfinite(place) or (name[0] == "p" and not has_p):
+            return None
+        return round(place * scale)
+
+    per_lead = {
+        lead: Boundaries(**{name: into(name, getattr(waves, name)[row]) for name in _LEAD_WAVES})
+        for row, lead in enumerate(signal.leads)
+    }
+    return MedianBeat(
+        samples_mv=median.T,
+        rate_hz=waveform.rate_hz,
+        leads=signal.leads,
+        fiducial=round(strip.pre * scale),
+        over_all=Boundaries(**{name: into(name, place) for name, place in waves.over_all.items()}),
+        per_lead=per_lead,
+        n_beats=int((strip.shape_of == 0).sum()),
+    )

@@ -1,0 +1,153 @@
+"""A recording made ready for measuring: gaps bridged, one working rate, pacing spikes taken out."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hub.ecg.waveform import Waveform
+
+Floats = NDArray[np.float64]
+Indexes = NDArray[np.intp]
+
+WORK_HZ = 500.0
+"""Everything is measured at about this rate; results go back in the recording's own samples."""
+
+FLAT_MV = 0.02
+"""A lead that swings less than this over the whole recording carries no ECG."""
+
+_MOSTLY_MISSING = 0.5
+_NEAR_WORK_HZ = (450.0, 550.0)
+_SPIKE_MV = 0.15
+_SPIKE_S = 0.008
+_SPIKE_RATE_HZ = 400.0
+_CALM_S = 0.016
+_CALM_SHARE = 0.4
+
+
+@dataclass(frozen=True, eq=False)
+class Signal:
+    """Samples at the working rate.
+
+    Attributes
+    ----------
+    mv : numpy.ndarray
+        Shape ``(n_leads, n_samples)``, no NaN, pacing spikes replaced by straight lines.
+    rate_hz : float
+        The working rate, exactly.
+    scale : float
+        Samples of the recording for one sample here.
+    leads : tuple of str
+        One name per column.
+    usable : numpy.ndarray
+        bool, shape ``(n_leads,)``: False for leads that are flat or mostly missing.
+    spikes : numpy.ndarray
+        Working samples of the pacing spikes that were taken out.
+    """
+
+    mv: Floats
+    rate_hz: float
+    scale: float
+    leads: tuple[str, ...]
+    usable: NDArray[np.bool_]
+    spikes: Indexes
+
+    def ms(self, milliseconds: float) -> int:
+        """Return a duration in working samples, at least one."""
+        return max(1, round(milliseconds * self.rate_hz / 1000.0))
+
+    def original(self, sample: float, n_samples: int) -> int:
+        """Return the recording's own sample for a working sample."""
+        return min(max(0, round(sample * self.scale)), n_samples - 1)
+
+
+def prepare(waveform: Waveform) -> Signal:
+    """Bring a recording to the working rate.
+
+    Parameters
+    ----------
+    waveform : Waveform
+        Any rate and number of leads; NaN where nothing was recorded.
+
+    Returns
+    -------
+    Signal
+    """
+    samples, usable = _bridged(waveform.samples_mv)
+    up, down = _ratio(waveform.rate_hz)
+    spikes = np.zeros(0, dtype=np.intp)
+    # A spike is narrower than any wave; below 400 Hz the recorder has smeared it and nothing is found.
+    if waveform.rate_hz >= _SPIKE_RATE_HZ and usable.any():
+        samples, spikes = _without_spikes(samples, usable, waveform.rate_hz)
+    if (up, down) != (1, 1):
+        from scipy.signal import resample_poly
+
+        # The edges are padded with the first and last value, or they would ring.
+        samples = resample_poly(samples, up, down, axis=1, padtype="edge")
+    return Signal(
+        mv=samples,
+        rate_hz=waveform.rate_hz * up / down,
+        scale=down / up,
+        leads=waveform.leads,
+        usable=usable,
+        spikes=np.round(spikes * (up / down)).astype(np.intp),
+    )
+
+
+def _ratio(rate_hz: float) -> tuple[int, int]:
+    if _NEAR_WORK_HZ[0] <= rate_hz <= _NEAR_WORK_HZ[1]:
+        return 1, 1
+    ratio = Fraction(WORK_HZ / rate_hz).limit_denominator(64)
+    return ratio.numerator, ratio.denominator
+
+
+def _bridged(recorded: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    """Replace missing samples by straight lines; say which leads are worth using. Leads become rows."""
+    samples = np.array(recorded.T, dtype=np.float64, order="C")
+    missing = ~np.isfinite(samples)
+    usable = np.ones(len(samples), dtype=bool)
+    if missing.any():
+        places = np.arange(samples.shape[1])
+        for row in np.flatnonzero(missing.any(axis=1)):
+            present = ~missing[row]
+            usable[row] = present.mean() >= _MOSTLY_MISSING
+            samples[row] = np.interp(places, places[present], samples[row, present]) if present.any() else 0.0
+    usable &= np.ptp(samples, axis=1) >= FLAT_MV
+    return samples, usable
+
+
+def _without_spikes(samples: Floats, usable: NDArray[np.bool_], rate_hz: float) -> tuple[Floats, Indexes]:
+    """Cut out pacing spikes: steep on both sides, over within 8 ms, in several leads at once."""
+    reach = max(2, round(_SPIKE_S * rate_hz / 2))
+    used = samples[usable]
+    # How far a sample stands out of both its neighbours 4 ms away, on the same side.
+    left = used[:, reach:-reach] - used[:, : -2 * reach]
+    right = used[:, reach:-reach] - used[:, 2 * reach :]
+    out = np.where(left * right > 0, np.minimum(np.abs(left), np.abs(right)), 0.0)
+    strength = np.zeros(samples.shape[1])
+    strength[reach:-reach] = np.sort(out, axis=0)[-min(3, len(out))]
+    places = np.flatnonzero(strength > _SPIKE_MV)
+    if not places.size:
+        return samples, places
+    # One place for each run, and only where it rises out of calm: an R peak has steep sides behind it.
+    before = round(_CALM_S * rate_hz)
+    runs = np.split(places, np.flatnonzero(np.diff(places) > before) + 1)
+    tops = [int(run[np.argmax(strength[run])]) for run in runs]
+    spikes = [top for top in tops if _rises_from_calm(used, out[:, top - reach], top, reach, before)]
+    if not spikes:
+        return samples, places[:0]
+    samples = samples.copy()
+    for spike in spikes:
+        low, high = max(0, spike - reach - 1), min(samples.shape[1] - 1, spike + reach + 2)
+        line = np.linspace(0, 1, high - low + 1)
+        samples[:, low : high + 1] = samples[:, [low]] * (1 - line) + samples[:, [high]] * line
+    return samples, np.array(spikes, dtype=np.intp)
+
+
+def _rises_from_calm(used: Floats, height: Floats, top: int, reach: int, before: int) -> bool:
+    calm = used[:, max(0, top - reach - before) : top - reach]
+    if calm.shape[1] < before // 2:
+        return False
+    clear = (height > _SPIKE_MV) & (np.ptp(calm, axis=1) < _CALM_SHARE * height)
+    return int(clear.sum()) >= min(3, len(used))
