@@ -38,6 +38,7 @@ WIDTHS = {
     "SB": (8, "i1"),
     "UB": (8, "u1"),
     "MB": (8, "u1"),
+    "AB": (8, "u1"),
     "SS": (16, "<i2"),
     "US": (16, "<u2"),
     "SL": (32, "<i4"),
@@ -78,7 +79,9 @@ def group(raw: np.ndarray, channels: list[Dataset], *, kind: str = "SS", rate: s
     return item
 
 
-def write(groups: list[Dataset], *, syntax: str = ExplicitVRLittleEndian, **fields: str) -> dict[str, bytes]:
+def write(
+    groups: list[Dataset], *, syntax: str = ExplicitVRLittleEndian, **fields: object
+) -> dict[str, bytes]:
     ds = Dataset()
     ds.SOPClassUID = GeneralECGWaveformStorage
     ds.SOPInstanceUID = "1.2.3"
@@ -179,6 +182,54 @@ class TestSamples:
             0, 0
         ] == pytest.approx(mv)
 
+    @pytest.mark.parametrize(
+        ("kind", "codes", "linear"),
+        [
+            ("MB", [0x80, 0x00, 0xFF, 0x8F, 0xEF], [8031, -8031, 0, 4191, 33]),
+            ("AB", [0xAA, 0x2A, 0xD5, 0x55, 0xA5], [4032, -4032, 1, -1, 2112]),
+        ],
+    )
+    def test_companded_samples(self, kind: str, codes: list[int], linear: list[int]) -> None:
+        """Oracle: decoder output values of ITU-T G.711 tables 1 and 2, by hand."""
+        wave = read_ecg(write([group(np.array(codes)[:, None], [channel()], kind=kind)]))
+        np.testing.assert_allclose(wave.samples_mv[:, 0], np.array(linear) * 2e-3)
+        assert "companded" in wave.warnings
+
+    def test_eight_bits_in_big_endian_words(self) -> None:
+        """Oracle: PS3.5 8.3, two 8-bit samples of an OW lie in one word of the transfer syntax."""
+        item = group(RAW, TWO, kind="SB")
+        item.WaveformData = RAW.astype("i1").tobytes()
+        item.WaveformData = np.frombuffer(item.WaveformData, "<u2").astype(">u2").tobytes()
+        item["WaveformData"].VR = "OW"
+        files = write([item], syntax=ExplicitVRBigEndian)
+        np.testing.assert_allclose(read_ecg(files).samples_mv, RAW * 2e-3)
+
+    def test_twelve_bits_in_sixteen(self) -> None:
+        raw = np.array([[2047], [-2048], [5]])
+        item = channel()
+        item.WaveformBitsStored = 12
+        wave = read_ecg(write([group(raw, [item])]))
+        np.testing.assert_allclose(wave.samples_mv, raw * 2e-3)
+        assert "sign_not_extended" not in wave.warnings
+
+    def test_signs_that_were_not_extended(self) -> None:
+        """Oracle: by hand, 0xFFE of 12 bits is -2; steps of 4,000 units are no ECG."""
+        raw = np.array([[1], [0xFFE], [2], [0xFFF], [3]])
+        item = channel()
+        item.WaveformBitsStored = 12
+        wave = read_ecg(write([group(raw, [item])]))
+        np.testing.assert_allclose(wave.samples_mv[:, 0], np.array([1, -2, 2, -1, 3]) * 2e-3)
+        assert "sign_not_extended" in wave.warnings
+
+    def test_positive_samples_beyond_the_sign_stay_positive(self) -> None:
+        """An offset-binary converter: around 2048 the other reading would jump by 4,095."""
+        raw = np.array([[2046], [2047], [2048], [2049], [2047]])
+        item = channel()
+        item.WaveformBitsStored = 12
+        wave = read_ecg(write([group(raw, [item])]))
+        np.testing.assert_allclose(wave.samples_mv, raw * 2e-3)
+        assert "sign_not_extended" in wave.warnings
+
     def test_padding_is_a_gap(self) -> None:
         item = group(np.array([[1], [-32768], [5]]), [channel()])
         item.WaveformPaddingValue = struct.pack("<h", -32768)
@@ -222,9 +273,13 @@ class TestRefusals:
         with pytest.raises((UnitsMissing, Malformed)):
             read_ecg({"ecg.dcm": data})
 
-    def test_companded_samples(self) -> None:
-        with pytest.raises(FormatFeature):
-            read_ecg(write([group(np.array([[1, 2]]), TWO, kind="MB")]))
+    @pytest.mark.parametrize(("kind", "bits"), [("SV", 64), ("SS", 8), ("", 16)])
+    def test_sample_encodings_that_are_not_read(self, kind: str, bits: int) -> None:
+        item = group(RAW, TWO)
+        item.WaveformSampleInterpretation, item.WaveformBitsAllocated = kind, bits
+        with pytest.raises(FormatFeature) as caught:
+            read_ecg(write([item]))
+        assert caught.value.facts["feature"] == f"{kind} {bits}"
 
     def test_too_few_bytes(self) -> None:
         item = group(RAW, TWO)
@@ -319,6 +374,178 @@ class TestGroups:
         assert "leads_in_other_groups" in wave.warnings
 
 
+class TestSkew:
+    def two(self, **skew: str) -> Waveform:
+        late = channel("2:2")
+        for name, value in skew.items():
+            setattr(late, name, value)
+        return read_ecg(write([group(RAW, [channel("2:1"), late])]))
+
+    @pytest.mark.parametrize(
+        "skew",
+        [
+            {"ChannelSampleSkew": "1"},
+            {"ChannelTimeSkew": "0.002"},
+            {"ChannelSampleSkew": "1", "ChannelTimeSkew": "0.002"},
+            {"ChannelSampleSkew": "0", "ChannelOffset": "0.002"},
+        ],
+    )
+    def test_whole_samples_are_applied(self, skew: dict[str, str]) -> None:
+        """Oracle: by hand, at 500 Hz 2 ms are one sample, by which lead II starts later."""
+        wave = self.two(**skew)
+        nan = np.nan
+        np.testing.assert_allclose(wave.samples_mv[:, 0], [0.2, 0.0, -0.256, nan])
+        np.testing.assert_allclose(wave.samples_mv[:, 1], [nan, -0.006, 0.014, 0.254])
+        assert "channel_skew" not in wave.warnings
+
+    def test_a_channel_that_starts_earlier(self) -> None:
+        wave = self.two(ChannelSampleSkew="-1")
+        np.testing.assert_allclose(wave.samples_mv[:, 0], [np.nan, 0.2, 0.0, -0.256])
+
+    @pytest.mark.parametrize(
+        "skew",
+        [
+            {"ChannelSampleSkew": "0.5"},
+            {"ChannelTimeSkew": "0.0001"},
+            {"ChannelSampleSkew": "1e300"},
+            {"ChannelSampleSkew": "1", "ChannelTimeSkew": "0.004"},
+        ],
+    )
+    def test_what_cannot_be_applied_is_said(self, skew: dict[str, str]) -> None:
+        wave = self.two(**skew)
+        np.testing.assert_allclose(wave.samples_mv, RAW * 2e-3)
+        assert "channel_skew" in wave.warnings
+
+
+class TestSequentialGroups:
+    LEADS = (("2:1", "2:2"), ("2:3", "2:4"), ("2:5", "2:6"))
+
+    def groups(self, offsets: tuple[str, ...] = ("0", "6", "12")) -> list[Dataset]:
+        made = []
+        for n, (leads, offset) in enumerate(zip(self.LEADS, offsets, strict=True)):
+            item = group(RAW + 10 * n, [channel(lead) for lead in leads])
+            item.MultiplexGroupTimeOffset = offset
+            made.append(item)
+        return made
+
+    def test_groups_after_each_other_are_one_recording(self) -> None:
+        """Oracle: by hand, 3 samples at 500 Hz are 6 ms: each group begins where the last ended."""
+        wave = read_ecg(write(self.groups()))
+        assert wave.leads == ("I", "II", "V1", "V2", "V3", "V4")
+        expected = np.full((9, 6), np.nan)
+        for n in range(3):
+            expected[3 * n : 3 * n + 3, 2 * n : 2 * n + 2] = (RAW + 10 * n) * 2e-3
+        np.testing.assert_allclose(wave.samples_mv, expected)
+        assert wave.warnings == ("leads_sequential",)
+        assert wave.parts == ()
+
+    def test_groups_of_one_time_are_side_by_side(self) -> None:
+        wave = read_ecg(write(self.groups(("0", "0", "0"))))
+        assert wave.samples_mv.shape == (3, 6)
+        assert not np.isnan(wave.samples_mv).any()
+        assert wave.warnings == ()
+
+    def test_a_rhythm_strip_goes_on_where_it_ended(self) -> None:
+        first, second, _ = self.groups()
+        second.ChannelDefinitionSequence = first.ChannelDefinitionSequence
+        wave = read_ecg(write([first, second]))
+        assert wave.leads == ("I", "II")
+        np.testing.assert_allclose(wave.samples_mv, np.concatenate([RAW, RAW + 10]) * 2e-3)
+
+    def test_the_start_is_that_of_the_first_group(self) -> None:
+        """Oracle: PS3.3 C.10.9.1.1, offsets count from Acquisition DateTime."""
+        files = write(self.groups(("1500", "1506", "1512")), AcquisitionDateTime="20240102030405")
+        assert read_ecg(files).started_at.isoformat() == "2024-01-02T03:04:06.500000"
+
+    def test_overlapping_groups_of_one_lead_stay_apart(self) -> None:
+        first, second, _ = self.groups(("0", "2", "4"))
+        second.ChannelDefinitionSequence = first.ChannelDefinitionSequence
+        wave = read_ecg(write([first, second]))
+        assert wave.samples_mv.shape == (3, 2)
+        assert [part.kind for part in wave.parts] == ["rhythm"]
+
+    @pytest.mark.parametrize("offset", ["1e9", "80000000"])
+    def test_a_far_group_takes_no_memory(self, offset: str) -> None:
+        wave = read_ecg(write(self.groups(("0", "6", offset))))
+        assert wave.samples_mv.shape == (6, 4)
+        assert "leads_in_other_groups" in wave.warnings
+
+    def test_another_rate_stays_apart(self) -> None:
+        first, second, _ = self.groups()
+        second.SamplingFrequency = "250"
+        wave = read_ecg(write([first, second]))
+        assert wave.leads == ("V1", "V2")
+        assert "leads_in_other_groups" in wave.warnings
+
+
+def annotation(
+    value: str, scheme: str, number: str, unit: str, channels: list[int], *, meaning: str = "Something"
+) -> Dataset:
+    item = Dataset()
+    item.ConceptNameCodeSequence = code(value, scheme, meaning)
+    item.NumericValue = number
+    item.MeasurementUnitsCodeSequence = code(unit, "UCUM")
+    item.ReferencedWaveformChannels = channels
+    return item
+
+
+class TestAnnotations:
+    def test_measurements_against_the_file(self) -> None:
+        """Oracle: the annotation sequence as dcmdump prints it."""
+        wave = read_ecg(load("mortara_12lead.dcm"))
+        assert [(m.name, m.value, m.unit, m.lead) for m in wave.device_measurements] == [
+            ("rr_mean_ms", 982.0, "ms", ""),
+            ("PP Interval", 0.0, "ms", ""),
+            ("pr_ms", 161.0, "ms", ""),
+            ("qrs_ms", 75.0, "ms", ""),
+            ("qt_ms", 368.0, "ms", ""),
+            ("qtc_ms", 370.0, "ms", ""),
+            ("p_axis_deg", 74.0, "deg", ""),
+            ("qrs_axis_deg", 52.0, "deg", ""),
+            ("t_axis_deg", 57.0, "deg", ""),
+        ]
+        assert wave.device_statements == ("RITMO SINUSALE", "ECG NORMALE")
+
+    def test_an_axis_in_milliseconds_is_no_axis(self) -> None:
+        """This real file states the unit of its axes as ms."""
+        found = {
+            m.name: (m.value, m.unit) for m in read_ecg(load("ecgtoolkit_12lead.dcm")).device_measurements
+        }
+        assert found["P Axis"] == (44.0, "ms")
+        assert "p_axis_deg" not in found
+
+    @pytest.mark.parametrize(
+        ("annotated", "expected"),
+        [
+            (annotation("2:16016", "MDC", "72", "/min", [1, 0]), ("hr_bpm", 72.0, "bpm", "")),
+            (annotation("2:16156", "MDC", "0.092", "s", [1, 0]), ("qrs_ms", 92.0, "ms", "")),
+            (annotation("2:2048", "MDC", "900", "uV", [1, 2]), ("r_mv", 0.9, "mV", "II")),
+            (annotation("2:1024", "MDC", "-0.1", "mV", [1, 1]), ("st_j_uv", -100.0, "uV", "I")),
+            (annotation("2:7936", "MDC", "90", "ms", [1, 1, 1, 2]), ("qrs_ms", 90.0, "ms", "")),
+            (annotation("2:7936", "MDC", "90", "ms", [9, 9]), ("qrs_ms", 90.0, "ms", "")),
+            (annotation("X1", "99OWN", "3", "mm", [1, 0], meaning="Width"), ("Width", 3.0, "mm", "")),
+        ],
+    )
+    def test_names_and_units(self, annotated: Dataset, expected: tuple[str, float, str, str]) -> None:
+        wave = read_ecg(write([group(RAW, TWO)], WaveformAnnotationSequence=[annotated]))
+        (found,) = wave.device_measurements
+        assert (found.name, found.unit, found.lead) == (expected[0], expected[2], expected[3])
+        assert found.value == pytest.approx(expected[1])
+        assert wave.device_statements == ()
+
+    def test_coded_findings_are_statements_and_points_are_not(self) -> None:
+        finding, point = Dataset(), Dataset()
+        finding.ConceptNameCodeSequence = code("18810-2", "LN", "Interpretation")
+        finding.ConceptCodeSequence = code("102593009", "SCT", "Normal ECG")
+        point.ConceptNameCodeSequence = code("10:256", "MDC", "P wave")
+        point.TemporalRangeType, point.ReferencedSamplePositions = "POINT", 1
+        wave = read_ecg(write([group(RAW, TWO)], WaveformAnnotationSequence=[finding, point]))
+        assert wave.device_statements == ("Interpretation: Normal ECG",)
+
+    def test_the_device(self) -> None:
+        assert read_ecg(load("mortara_12lead.dcm")).device == "Mortara Instrument, Inc. el250"
+
+
 class TestText:
     def test_chinese_name_in_gb18030(self) -> None:
         patient = read_ecg(load("ludb_88_12lead_gb18030.dcm")).patient
@@ -348,11 +575,6 @@ class TestText:
         data = write([group(RAW, TWO)], SpecificCharacterSet="ISO_IR 100", PatientName="AAAA")["ecg.dcm"]
         files = {"x": data.replace(b"AAAA", "王芳".encode("gbk"))}
         assert read_ecg(files, charset_override="GBK").patient.name == "王芳"
-
-    def test_device_statements(self) -> None:
-        """Oracle: the annotation sequence as dcmdump prints it."""
-        statements = read_ecg(load("mortara_12lead.dcm")).device_statements
-        assert statements[:3] == ("RITMO SINUSALE", "ECG NORMALE", "RR Interval: 982 ms")
 
     def test_filters(self) -> None:
         filters = read_ecg(load("mortara_12lead.dcm")).filters

@@ -8,8 +8,8 @@ from pathlib import Path, PurePath
 from hub.ecg.errors import RecordingTooLarge
 from hub.ecg.formats.sniff import is_wfdb_header, name_of_unread
 from hub.ecg.formats.table import format_of
-from hub.ecg.formats.wfdb_header import MAX_HEADER_BYTES, parse_header
-from hub.ecg.grouping import bare_name, unclaimed
+from hub.ecg.formats.wfdb_header import MAX_HEADER_BYTES, companions
+from hub.ecg.grouping import unclaimed
 from hub.ecg.limits import MAX_FILE_BYTES, MAX_FILES
 from hub.errors import HubError, Malformed, NotFound
 
@@ -112,7 +112,7 @@ class _Folder:
         found: dict[str, None] = {}
         waiting = [data]
         while waiting:
-            for stated in _named(waiting.pop()):
+            for stated in companions(waiting.pop()):
                 beside = self._find(stated)
                 if beside is None or beside == name or beside in found:
                     continue
@@ -127,7 +127,7 @@ class _Folder:
         if self._beside is None:
             with os.scandir(self._folder) as entries:
                 self._beside = {entry.name.casefold(): entry.name for entry in entries if entry.is_file()}
-        return self._beside.get(bare_name(stated).casefold())
+        return self._beside.get(stated.casefold())
 
     def _probe(self, name: str) -> bytes:
         path = self._folder / name
@@ -153,13 +153,6 @@ class _Folder:
             return {path.name: path.read_bytes() for path in paths}
         except OSError as error:
             raise Malformed("the file cannot be read", reason=error.strerror or "") from error
-
-
-def _named(header: bytes) -> Sequence[str]:
-    try:
-        return [signal.file_name for signal in parse_header(header).signals]
-    except HubError:
-        return ()
 
 
 def _is_annotation(data: bytes) -> bool:

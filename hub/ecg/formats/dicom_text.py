@@ -10,7 +10,6 @@ from hub.kit.text import decode_text
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-_MAX_STATEMENTS = 500
 _MAX_TEXT = 4096
 
 
@@ -145,19 +144,3 @@ def _zone(offset: str) -> timezone | None:
     if minutes == 0:
         return UTC
     return timezone(timedelta(minutes=-minutes if offset[0] == "-" else minutes))
-
-
-def statements(ds: "Dataset", reader: TextReader) -> tuple[str, ...]:
-    """Return the device's annotations: free text, and coded measurements as ``name: value unit``."""
-    found = []
-    for item in list(ds.get("WaveformAnnotationSequence") or [])[:_MAX_STATEMENTS]:
-        free = reader.read(item, "UnformattedTextValue")
-        concepts = list(item.get("ConceptNameCodeSequence") or [])
-        value = clean(item, "NumericValue")
-        if free:
-            found.append(free)
-        elif concepts and value:
-            units = list(item.get("MeasurementUnitsCodeSequence") or [])
-            unit = clean(units[0], "CodeValue") if units else ""
-            found.append(f"{reader.read(concepts[0], 'CodeMeaning')}: {value} {unit}".strip())
-    return tuple(dict.fromkeys(found))
