@@ -43,7 +43,6 @@ class TestSniff:
             (b"%PDF-1.7", "PDF"),
             (b"\x89PNG\r\n", "PNG"),
             (b"PK\x03\x04", "ZIP"),
-            (b"0       X X X", "EDF"),
             (b"\x12\x34\x00\x01\x00\x00\x00\x00\x00\x00\x88\x00\x00\x00\x0d\x0dSCPECG", "SCP-ECG"),
             (b'<?xml version="1.0"?>\n<AnnotatedECG xmlns="urn:hl7-org:v3">', "HL7 aECG"),
             ('<?xml version="1.0"?><restingecgdata>'.encode("utf-16"), "Philips"),

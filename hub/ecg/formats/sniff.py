@@ -15,8 +15,6 @@ _KNOWN_STARTS: tuple[tuple[bytes, str], ...] = (
     (b"PK\x03\x04", "ZIP archive"),
     (b"\x1f\x8b", "gzip archive"),
     (b"MATLAB 5.0", "MATLAB 5 file"),
-    (b"\xffBIOSEMI", "BDF recording"),
-    (b"0       ", "EDF recording"),
     (b"ISHNE1.0", "ISHNE Holter recording"),
 )
 _KNOWN_ROOTS: tuple[tuple[bytes, str], ...] = (
