@@ -15,8 +15,10 @@ from typing import Any, Literal, cast
 from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
+    Integer,
     Select,
     and_,
+    bindparam,
     exists,
     false,
     func,
@@ -27,12 +29,13 @@ from sqlalchemy import (
     tuple_,
     union_all,
 )
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy.orm import InstrumentedAttribute, make_transient_to_detached
 
 from hub.auth.actor import Actor
 from hub.auth.roles import Permission
 from hub.catalogue.models import PINYIN_MARK, Instance, Series, Study
 from hub.catalogue.repository import CatalogueRepository, readable_studies
+from hub.db.direct import Direct
 from hub.kit.people import has_han
 
 STUDY_COLUMNS: dict[str, InstrumentedAttribute[Any]] = {
@@ -88,6 +91,15 @@ _LAST = "\U0010ffff"
 _NEWEST = (Study.study_date.desc(), Study.study_time.desc(), Study.id.desc())
 
 
+_MOST_STATEMENTS = 500
+_statements: dict[tuple[Any, ...], Direct] = {}
+"""Made statements by what shapes them: the database, the sites that may be read, what is asked."""
+
+_IDS_AT_ONCE = 256
+_of_ids: dict[int, Direct] = {}
+"""Made statements by the number of ids that they take."""
+
+
 @dataclass(frozen=True, slots=True)
 class Match:
     r"""One condition on one attribute.
@@ -119,8 +131,42 @@ class SearchRepository(CatalogueRepository):
         self, actor: Actor, matches: Sequence[Match], part: Slice, site_id: str | None = None
     ) -> Sequence[Study]:
         """Return matching studies, newest first."""
+        if not any(map(_weighed, matches)):
+            return self._studies_with(actor, matches, part, site_id)
         statement = self._matching(actor, matches, site_id).order_by(*_NEWEST)
         return self.session.scalars(statement.limit(part.limit).offset(part.offset)).all()
+
+    def _studies_with(
+        self, actor: Actor, matches: Sequence[Match], part: Slice, site_id: str | None
+    ) -> Sequence[Study]:
+        """Return the studies with given values, by a statement made once for all values.
+
+        Viewers and worklists ask so, and making the statement took half of the answer.
+        """
+        asked = tuple((match.keyword, len(match.values)) for match in matches)
+        key = (self._lite, actor.sites_for(Permission.IMAGES_VIEW), site_id is not None, asked)
+        if key not in _statements:
+            if len(_statements) >= _MOST_STATEMENTS:
+                _statements.clear()
+            open_matches = [
+                Match(match.keyword, "any_of", tuple(_slot(match, n, m) for m in range(len(match.values))))
+                for n, match in enumerate(matches)
+            ]
+            site: Any = None if site_id is None else bindparam("site")
+            statement = self._matching(actor, open_matches, site).with_only_columns(*Study.__table__.c)
+            of_part = {
+                "limit": bindparam("limit", type_=Integer),
+                "offset": bindparam("offset", type_=Integer),
+            }
+            statement = statement.order_by(*_NEWEST).limit(of_part["limit"]).offset(of_part["offset"])
+            _statements[key] = Direct(statement)
+        values = {
+            _slot_name(n, m): value for n, each in enumerate(matches) for m, value in enumerate(each.values)
+        }
+        found = _statements[key].read(
+            self.session, {**values, "site": site_id, "limit": part.limit, "offset": part.offset}
+        )
+        return [_detached(row) for row in found]
 
     def count_studies(self, actor: Actor, matches: Sequence[Match], site_id: str | None = None) -> int | None:
         """Return how many studies match; None when they are many, or counting them would take long."""
@@ -203,10 +249,13 @@ class SearchRepository(CatalogueRepository):
     def modalities(self, study_ids: Iterable[str]) -> dict[str, list[str]]:
         """Return the modalities of each study's series, in alphabetical order."""
         found: dict[str, set[str]] = {}
-        statement = select(Series.study_id, Series.modality).where(Series.study_id.in_(list(study_ids)))
-        for study_id, modality in self.session.execute(statement):
-            if modality:
-                found.setdefault(study_id, set()).add(modality)
+        wanted = list(study_ids)
+        for start in range(0, len(wanted), _IDS_AT_ONCE):
+            some = wanted[start : start + _IDS_AT_ONCE]
+            statement, values = _modalities_of(some)
+            for study_id, modality in statement.rows(self.session, values):
+                if modality:
+                    found.setdefault(study_id, set()).add(modality)
         return {study_id: sorted(modalities) for study_id, modalities in found.items()}
 
     def _readable(self, actor: Actor, site_id: str | None, *, indexed: bool = True) -> Select[Any]:
@@ -216,9 +265,9 @@ class SearchRepository(CatalogueRepository):
         else:
             sites = actor.sites_for(Permission.IMAGES_VIEW)
             statement = select(Study)
-            statement = (
-                statement if sites is None else statement.where(barred_column(Study.site_id).in_(sites))
-            )
+            if sites is not None:
+                of_site = [barred_column(Study.site_id) == site for site in sorted(sites)]
+                statement = statement.where(or_(false(), *of_site))
         statement = statement.where(Study.n_instances > 0)
         if site_id is None:
             return statement
@@ -334,6 +383,35 @@ class SearchRepository(CatalogueRepository):
         fits = column.op("GLOB", is_comparison=True)(pattern.replace("[", "[[]"))
         prefix = _prefix(pattern)
         return and_(column >= prefix, column < prefix + _LAST, fits) if prefix else fits
+
+
+def _weighed(match: Match) -> bool:
+    """Tell whether the values, and not only the attribute, decide how a statement is written."""
+    return match.kind != "any_of" or match.keyword == MODALITIES_IN_STUDY
+
+
+def _slot_name(n: int, m: int) -> str:
+    return f"value_{n}_{m}"
+
+
+def _slot(match: Match, n: int, m: int) -> Any:
+    """Return the place of one value of one condition in a statement that is made once."""
+    return bindparam(_slot_name(n, m), type_=_COLUMNS[match.keyword].type)
+
+
+def _detached(row: Sequence[Any]) -> Study:
+    study = Study(**dict(zip(Study.__table__.c.keys(), row, strict=True)))
+    make_transient_to_detached(study)
+    return study
+
+
+def _modalities_of(ids: Sequence[str]) -> tuple[Direct, dict[str, str]]:
+    """Return the statement for so many ids, and its values; few numbers of ids are told apart."""
+    places = 1 << (len(ids) - 1).bit_length()
+    if places not in _of_ids:
+        among = or_(*(Series.study_id == bindparam(f"id_{n}") for n in range(places)))
+        _of_ids[places] = Direct(select(Series.study_id, Series.modality).where(among))
+    return _of_ids[places], {f"id_{n}": ids[min(n, len(ids) - 1)] for n in range(places)}
 
 
 def _has_prefix(match: Match) -> bool:

@@ -61,6 +61,10 @@ class Direct:
             cursor.execute(plan.sql, plan.bind(values))
             return list(cursor.fetchall())
 
+    def read(self, session: Session, values: Values) -> list[tuple[Any, ...]]:
+        """Return what a SELECT finds within the session's transaction, moments as datetimes."""
+        return _converted(self._plan(session), self.rows(session, values))
+
     def look(self, database: Database, values: Values) -> list[tuple[Any, ...]]:
         """Return what a SELECT finds now, in a transaction of its own, moments as datetimes.
 
@@ -81,10 +85,7 @@ class Direct:
                 cursor.close()
             finally:
                 connection.close()
-        return [
-            tuple([to(each) if to else each for to, each in zip(plan.results, row, strict=True)])
-            for row in rows
-        ]
+        return _converted(plan, rows)
 
     def run(self, session: Session, rows: Iterable[Values]) -> None:
         """Execute once for each row of values."""
@@ -104,6 +105,12 @@ class Direct:
         if plan is None:
             plan = self._plans[dialect.name] = _made(self._statement, dialect)
         return plan
+
+
+def _converted(plan: _Plan, rows: Iterable[Sequence[Any]]) -> list[tuple[Any, ...]]:
+    return [
+        tuple([to(each) if to else each for to, each in zip(plan.results, row, strict=True)]) for row in rows
+    ]
 
 
 def _made(statement: sa.ClauseElement, dialect: sa.Dialect) -> _Plan:

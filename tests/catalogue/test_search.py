@@ -10,12 +10,12 @@ from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import event
 from sqlalchemy.orm import Session
 
 from hub.auth.actor import Actor, PostHeld
 from hub.auth.roles import Role
 from hub.catalogue import search
+from hub.catalogue.models import Study
 from hub.catalogue.search import MODALITIES_IN_STUDY, STUDY_MOMENT, Match, SearchRepository, Slice
 from hub.db.session import Database
 from tests.benchmarks.studies import Filled, day_of, fill, local_id, study_uid
@@ -58,17 +58,12 @@ def lite(sqlite_database: Database) -> Filled:
 
 def plan_of(session: Session, run: Any) -> str:
     """Return how SQLite goes about the last statement that `run` sends."""
-    sent: list[tuple[str, Any]] = []
-
-    def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_rest: object) -> None:
-        sent.append((statement, parameters))
-
-    engine = session.get_bind().engine
-    event.listen(engine, "before_cursor_execute", note)
+    sent: list[str] = []
+    driver = session.connection().connection.driver_connection
+    driver.set_trace_callback(sent.append)
     run()
-    event.remove(engine, "before_cursor_execute", note)
-    statement, parameters = sent[-1]
-    rows = session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+    driver.set_trace_callback(None)
+    rows = session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {sent[-1]}")
     return "; ".join(row[3] for row in rows)
 
 
@@ -152,15 +147,20 @@ def test_both_ways_find_the_same(filled: Filled, database: Database, monkeypatch
         assert found(database, CENTRE, limit=3) == [999, 998, 997]
 
 
+def rename(session: Session, name: str) -> None:
+    study = session.get(Study, SearchRepository(session).studies(CENTRE, (UID_0,), Slice(1))[0].id)
+    assert study is not None
+    study.patient_name = name
+
+
 def test_names_keep_their_searched_forms(sqlite_database: Database, lite: Filled) -> None:
     """Also when a person corrects one."""
     del lite
     with sqlite_database.transaction() as session:
-        study = SearchRepository(session).studies(CENTRE, (UID_0,), Slice(1))[0]
-        study.patient_name = "欧阳Ｎana"
+        rename(session, "欧阳Ｎana")
     assert found(sqlite_database, CENTRE, Match("PatientName", "name", ("欧阳n*",))) == [0]
     assert found(sqlite_database, CENTRE, Match("PatientName", "words", ("ouyang",))) == [0]
     with sqlite_database.transaction() as session:
-        SearchRepository(session).studies(CENTRE, (UID_0,), Slice(1))[0].patient_name = "王秀英"
+        rename(session, "王秀英")
     assert found(sqlite_database, CENTRE, Match("PatientName", "words", ("ying", "wang")))[-1:] == [0]
     assert found(sqlite_database, CENTRE, Match("PatientName", "words", ("ouyang",))) == []
