@@ -18,7 +18,6 @@ _KNOWN_STARTS: tuple[tuple[bytes, str], ...] = (
     (b"ISHNE1.0", "ISHNE Holter recording"),
 )
 _KNOWN_ROOTS: tuple[tuple[bytes, str], ...] = (
-    (b"<AnnotatedECG", "HL7 aECG"),
     (b"<CardiologyXML", "GE CardioSoft XML"),
     (b"<RestingECG", "GE MUSE XML"),
     (b"<restingecgdata", "Philips ECG XML"),

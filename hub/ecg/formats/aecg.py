@@ -1,0 +1,277 @@
+"""HL7 Annotated ECG, "FDA XML" (ANSI/HL7 V3 ECG R1-2004, PORT_MT020001; guide of 2005-03-21)."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal
+
+import numpy as np
+
+from hub.ecg.errors import FormatFeature, NoLeads, RateMissing, RecordingTooLarge, UnitsMissing
+from hub.ecg.formats.aecg_annotations import measurements, statements
+from hub.ecg.formats.channels import MV_PER_UNIT
+from hub.ecg.formats.xml import Document, Element, parse_xml, root_of
+from hub.ecg.formats.xml_values import (
+    Block,
+    Lead,
+    block,
+    listed_samples,
+    moment_from_digits,
+    number_of,
+    rate_from_interval,
+    resolution_mv,
+)
+from hub.ecg.limits import MAX_LEADS
+from hub.ecg.waveform import Filters, Part, PatientText, Waveform
+from hub.errors import HubError
+
+_SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}
+_LEAD = "_ECG_LEAD_"
+_ODD_LEADS = {"AVRNEG": "-aVR"}
+_MEDIAN = "REPRESENTATIVE_BEAT"
+_SUBJECT = "componentOf/timepointEvent/componentOf/subjectAssignment/subject/trialSubject"
+_REPORTED_AGE = "21612-7"
+"""LOINC, as in the HL7 sample file."""
+_FILTER = "MDC_ECG_CTL_VBL_ATTR_FILTER_"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Strip:
+    """The leads of one sequence set, or of several that run side by side."""
+
+    kind: Literal["median", "rhythm"]
+    series: Element
+    leads: tuple[Lead, ...]
+    rate_hz: float
+    head: str
+    begins_at: datetime | None
+
+    def beside(self, other: "_Strip") -> bool:
+        """Say whether another set holds further leads of the very same stretch of time."""
+        return (
+            self.kind == other.kind == "rhythm"
+            and (self.head, self.rate_hz) == (other.head, other.rate_hz)
+            and len(self.leads[0].stored) == len(other.leads[0].stored)
+            and not {lead.name for lead in self.leads} & {lead.name for lead in other.leads}
+        )
+
+
+def matches(data: bytes) -> bool:
+    """Say whether the document element is AnnotatedECG."""
+    return root_of(data)[0] == "AnnotatedECG"
+
+
+def read_aecg(data: bytes, *, charset_override: str | None = None) -> Waveform:
+    """Read one annotated ECG as calibrated millivolts.
+
+    Parameters
+    ----------
+    data : bytes
+        The XML file.
+    charset_override : str, optional
+        What this device is known to send, whatever the XML declares.
+
+    Returns
+    -------
+    Waveform
+        The longest rhythm sequence set; sets that begin at the same stated moment, with the same
+        rate and length and no lead in common, are taken as one. Others are in ``parts``,
+        representative beats as kind ``"median"``; ``leads_in_other_groups`` warns when rhythm
+        among them holds leads that the longest lacks.
+
+    Raises
+    ------
+    UnitsMissing
+        Scale or origin of a lead states no voltage. ``SLIST_INT`` has no units at all.
+    RateMissing
+        The time sequence states no increment, or not in s, ms or us.
+    FormatFeature
+        The sampling is uneven.
+    NoLeads, Truncated, RecordingTooLarge, Malformed
+        As their names say.
+
+    Notes
+    -----
+    ``value = origin + scale * digit``; origin and scale are per lead and may differ in unit.
+    Whatever its ``xsi:type`` says, a sequence is read by what it holds: head and increment, or
+    digits.
+    """
+    document = parse_xml(data, charset_override=charset_override)
+    root = document.root
+    series = root.all("component/series")
+    derived = [one for parent in series for one in parent.all("derivation/derivedSeries")]
+    rhythm = _together([strip for one in series for strip in _strips(one)])
+    medians = [strip for one in derived for strip in _strips(one)]
+    blocks = [(strip, block(strip.leads, strip.rate_hz)) for strip in (*rhythm, *medians)]
+    candidates = [pair for pair in blocks if pair[0].kind == "rhythm"]
+    if not candidates:
+        raise NoLeads("the file holds no rhythm")
+    main, shown = max(candidates, key=lambda pair: pair[1].seconds)
+    others = [pair for pair in blocks if pair[0] is not main]
+    unseen = {lead for strip, part in others if strip.kind == "rhythm" for lead in part.leads}
+    warnings = shown.warnings + (("leads_in_other_groups",) if unseen - set(shown.leads) else ())
+    started_at, source = _began(root, main)
+    return Waveform(
+        samples_mv=shown.samples_mv,
+        rate_hz=shown.rate_hz,
+        leads=shown.leads,
+        format="aecg",
+        started_at=started_at,
+        started_at_source=source,
+        lsb_mv=shown.lsb_mv,
+        filters=_filters(main.series),
+        patient=_patient(document),
+        device=_device(document, main.series),
+        device_measurements=measurements([*series, *derived]),
+        device_statements=statements(document, [*series, *derived]),
+        parts=tuple(_part(document, strip, part) for strip, part in others),
+        warnings=warnings,
+    )
+
+
+def _strips(series: Element) -> list[_Strip]:
+    """Read the sequence sets of one series. A representative beat without units is left out."""
+    code = series.find("code").get("code").upper()
+    kind: Literal["median", "rhythm"] = (
+        "median" if code == _MEDIAN or series.name == "derivedSeries" else "rhythm"
+    )
+    found = []
+    for group in series.all("component/sequenceSet"):
+        try:
+            strip = _strip(group, series, kind)
+        except HubError:
+            if kind == "rhythm":
+                raise
+            continue
+        found += [strip] if strip else []
+    return found
+
+
+def _strip(group: Element, series: Element, kind: Literal["median", "rhythm"]) -> _Strip | None:
+    sequences = group.all("component/sequence")
+    leads = [one for one in sequences if _LEAD in one.find("code").get("code").upper()]
+    if not leads:
+        return None
+    if len(leads) > MAX_LEADS:
+        raise RecordingTooLarge(limit="leads", declared=len(leads))
+    times = [one for one in sequences if one.find("code").get("code").upper().startswith("TIME_")]
+    if not times:
+        raise RateMissing
+    time = times[0].find("value")
+    head = time.find("head").get("value")
+    absolute = times[0].find("code").get("code").upper() == "TIME_ABSOLUTE"
+    return _Strip(
+        kind,
+        series,
+        tuple(_lead(one) for one in leads),
+        _rate(time),
+        head,
+        moment_from_digits(head) if absolute else None,
+    )
+
+
+def _rate(time: Element) -> float:
+    """Return the rate of a GLIST (head, increment), or of a SLIST whose digits are evenly spaced."""
+    step = time.find("increment")
+    digits = time.find("digits").text
+    if not step and digits:
+        moments = listed_samples(digits)
+        steps = np.unique(np.diff(moments))
+        if len(steps) != 1:
+            raise FormatFeature("the sampling is uneven", feature="uneven sampling")
+        step, count = time.find("scale"), float(steps[0])
+    else:
+        count = 1.0
+    value = number_of(step.get("value"))
+    unit = _SECONDS.get(step.get("unit"))
+    if value is None or unit is None:
+        raise RateMissing
+    return rate_from_interval(value * count * unit)
+
+
+def _lead(sequence: Element) -> Lead:
+    code = sequence.find("code").get("code").upper()
+    name = code[code.index(_LEAD) + len(_LEAD) :]
+    value = sequence.find("value")
+    scale, origin = value.find("scale"), value.find("origin")
+    lsb_mv = resolution_mv(scale.get("value"), MV_PER_UNIT.get(scale.get("unit")))
+    zero = number_of(origin.get("value")) if origin.get("value") else 0.0
+    unit_mv = MV_PER_UNIT.get(origin.get("unit")) if zero else 0.0
+    if zero is None or unit_mv is None:
+        raise UnitsMissing("the origin of a lead states no voltage")
+    digits = value.find("digits").text
+    return Lead(_ODD_LEADS.get(name, name), listed_samples(digits), lsb_mv, zero * unit_mv)
+
+
+def _together(strips: list[_Strip]) -> list[_Strip]:
+    """Put sets side by side that record the same stretch of time."""
+    found: list[_Strip] = []
+    for strip in strips:
+        place = next((n for n, other in enumerate(found) if other.beside(strip)), None)
+        if place is None:
+            found.append(strip)
+        else:
+            found[place] = replace(found[place], leads=found[place].leads + strip.leads)
+    return found
+
+
+def _part(document: Document, strip: _Strip, part: Block) -> Part:
+    label = document.read(strip.series.find("code").get("code"))[:32] or strip.kind
+    return Part(strip.kind, label, part.samples_mv, part.rate_hz, part.leads)
+
+
+def _began(root: Element, main: _Strip) -> tuple[datetime | None, str]:
+    """Return when the first sample was taken: by its own time, its series, or the whole document."""
+    series, whole = main.series.find("effectiveTime"), root.find("effectiveTime")
+    written = (
+        (main.begins_at, "sequence TIME_ABSOLUTE"),
+        (moment_from_digits(series.find("low").get("value")), "series effectiveTime low"),
+        (moment_from_digits(whole.find("low").get("value")), "effectiveTime low"),
+        (moment_from_digits(whole.find("center").get("value")), "effectiveTime center"),
+        (moment_from_digits(whole.get("value")), "effectiveTime"),
+    )
+    return next((pair for pair in written if pair[0] is not None), (None, ""))
+
+
+def _filters(series: Element) -> Filters:
+    found: dict[str, float | None] = {}
+    for one in series.all("controlVariable/controlVariable"):
+        kind = one.find("code").get("code").upper().removeprefix(_FILTER)
+        for setting in one.all("component/controlVariable"):
+            value = setting.find("value")
+            if setting.find("code").get("code").upper().endswith("_FREQ") and value.get("unit") in {"Hz", ""}:
+                found[kind] = number_of(value.get("value")) or None
+    return Filters(found.get("HIGH_PASS"), found.get("LOW_PASS"), found.get("NOTCH"))
+
+
+def _device(document: Document, series: Element) -> str:
+    author = series.find("author/seriesAuthor")
+    device = author.find("manufacturedSeriesDevice")
+    parts = (
+        author.find("manufacturerOrganization/name").text,
+        device.find("manufacturerModelName").text,
+        device.find("softwareName").text,
+    )
+    return " ".join(document.read(part) for part in parts if part)
+
+
+def _patient(document: Document) -> PatientText:
+    subject = document.root.find(_SUBJECT)
+    person = subject.find("subjectDemographicPerson")
+    name = person.find("name")
+    parts = [part.text for part in (*name.all("family"), *name.all("given")) if part.text]
+    ages = [
+        one.find("value")
+        for one in document.root.all("controlVariable/relatedObservation")
+        if one.find("code").get("code") == _REPORTED_AGE
+    ]
+    age = f"{ages[0].get('value')} {ages[0].get('unit')}".strip() if ages else ""
+    local_id = document.read(subject.find("id").get("extension"))
+    return PatientText(
+        local_id=local_id,
+        name=document.read(" ".join(parts) or name.text),
+        sex=document.read(person.find("administrativeGenderCode").get("code")),
+        birth_date=document.read(person.find("birthTime").get("value")),
+        age=document.read(age),
+        charset=document.charset,
+        unsure=document.unsure,
+    )
