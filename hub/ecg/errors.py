@@ -1,6 +1,6 @@
 """Why an ECG file is refused. Each cause has its own name; facts are never patient data."""
 
-from hub.errors import Conflict, Malformed, Rejected, TooLarge
+from hub.errors import Conflict, Malformed, Rejected, TooLarge, Unsupported
 
 
 class UnknownFormat(Rejected):
@@ -57,3 +57,7 @@ class PatientDiffers(Rejected):
 
 class SentDifferently(Conflict):
     """These very files were received before, for another patient, order or urgency."""
+
+
+class CannotHold(Unsupported):
+    """The recording does not fit the format that was asked for without a loss."""
