@@ -242,8 +242,8 @@ def _start(parts: list[str]) -> datetime | None:
     """Base date and time; a time without a date says nothing about when."""
     if len(parts) != 2:  # noqa: PLR2004 - time and date
         return None
-    time = parts[0].split(".")[0]
+    clock = "%H:%M:%S.%f" if "." in parts[0] else "%H:%M:%S"
     try:
-        return datetime.strptime(f"{parts[1]} {time}", "%d/%m/%Y %H:%M:%S")  # noqa: DTZ007 - device's clock
+        return datetime.strptime(f"{parts[1]} {parts[0]}", f"%d/%m/%Y {clock}")  # noqa: DTZ007 - device's clock
     except ValueError:
         return None
