@@ -114,66 +114,103 @@ def qrs_by_lead(rows: Floats, on: int, off: int, per_ms: float) -> tuple[Floats,
     return begins, ends
 
 
-def t_by_lead(rows: Floats, first: int, last: int, per_ms: float) -> tuple[Floats, Floats, Floats]:
-    """Find T in each lead between two samples: onset, peak, end."""
-    smooth = smoothed(rows, tuning.T_SMOOTH_MS * per_ms)
+def t_by_lead(rows: Floats, first: int, last: int, expected: float, per_ms: float) -> tuple[Floats, ...]:
+    """Find T in each lead between two samples: onset, peak, end.
+
+    One steepest return to the base line is found over all leads together, so a T wave that hardly
+    shows in one lead is looked for where the others have it.
+
+    Parameters
+    ----------
+    rows : numpy.ndarray
+        One beat, shape ``(n_leads, width)``.
+    first, last : int
+        Where T may lie.
+    expected : float
+        About where T returns at this rate; a broad preference only, for leads and hearts with flat T.
+    per_ms : float
+        Samples per millisecond.
+    """
     n_leads = len(rows)
     on, peak, off = (np.full(n_leads, np.nan) for _ in range(3))
-    if last - first < round(40 * per_ms):
+    if last - first < round(60 * per_ms):
         return on, peak, off
-    part = smooth[:, first : last + 1]
-    chord = part[:, :1] + (part[:, -1:] - part[:, :1]) * np.linspace(0, 1, part.shape[1])
-    away = part - chord
-    tops = np.argmax(np.abs(away), axis=1)
-    reach = round(200 * per_ms)
-    for row, top in enumerate(tops):
-        if top == 0 or top >= part.shape[1] - 2:
-            continue
-        fall = -np.sign(away[row, top]) * np.gradient(part[row])
+    part = smoothed(rows, tuning.T_SMOOTH_MS * per_ms)[:, first : last + 1]
+    slope = np.gradient(part, axis=1)
+    size = np.maximum(np.ptp(part, axis=1), tuning.T_LEAST_MV)
+    together = np.sqrt((np.square(slope) / size[:, None]).sum(axis=0))
+    fall, end = _common_return(together, expected - first, per_ms)
+    width = part.shape[1]
+    low = max(1, fall - round(tuning.T_PEAK_MS[0] * per_ms))
+    high = min(width - 2, fall + round(tuning.T_PEAK_MS[1] * per_ms))
+    back = np.clip((end - np.arange(low, high + 1)) / max(1, end - low), 0.0, 1.0)
+    base = part[:, [end]]
+    away = part[:, low : high + 1] - base - (part[:, [low]] - base) * back
+    for row, top in enumerate(low + np.argmax(np.abs(away), axis=1)):
+        down = -(np.sign(away[row, top - low]) or 1.0) * slope[row]
+        steep = top + int(np.argmax(down[top : max(top + 2, end + round(50 * per_ms))]))
+        over = _first_below(down[steep:], tuning.T_OFF_SHARE) + steep
+        off[row] = first + (over if abs(over - end) <= tuning.T_APART_MS * per_ms else end)
         peak[row] = first + top
-        after = fall[top : top + reach]
-        steep = top + int(np.argmax(after))
-        under = np.flatnonzero(fall[steep:] <= tuning.T_OFF_SHARE * fall[steep])
-        off[row] = first + steep + (under[0] if under.size else part.shape[1] - 1 - steep)
-        before = -fall[max(0, top - reach) : top + 1]
-        steep = max(0, top - reach) + int(np.argmax(before))
-        under = np.flatnonzero(-fall[: steep + 1] <= tuning.T_ON_SHARE * -fall[steep])
-        on[row] = first + (under[-1] if under.size else 0)
+        start = max(0, top - round(tuning.T_RISE_MS * per_ms))
+        steep = start + int(np.argmax(-down[start : top + 1]))
+        on[row] = first + max(0, steep - _first_below(-down[steep::-1], tuning.T_ON_SHARE))
     return on, peak, off
 
 
-def p_by_lead(rows: Floats, first: int, last: int, per_ms: float) -> tuple[Floats, Floats, Floats]:
+def _common_return(together: Floats, expected: float, per_ms: float) -> tuple[int, int]:
+    """Return where T falls steepest over all leads, and where that fall is over."""
+    width = together.size
+    likely = together * np.exp(
+        -0.5 * np.square((np.arange(width) - expected) / (tuning.T_EXPECTED_SD_MS * per_ms))
+    )
+    inner = likely[1:-1]
+    tops = 1 + np.flatnonzero((inner >= likely[:-2]) & (inner > likely[2:]))
+    tops = tops[tops > 30 * per_ms]
+    if not tops.size:
+        return int(np.argmax(likely)), width - 1
+    # The last of the high ones: what comes before may be the rise of T or the end of ST.
+    fall = int(tops[likely[tops] >= tuning.T_LAST_SHARE * likely[tops].max()][-1])
+    return fall, min(width - 1, fall + _first_below(together[fall:], tuning.T_COMMON_SHARE))
+
+
+def _first_below(values: Floats, share: float) -> int:
+    """Return how far it is until values fall to a share of the first; the whole length if never."""
+    under = values <= share * values[0]
+    return int(np.argmax(under)) if under.any() else values.size - 1
+
+
+def p_by_lead(rows: Floats, first: int, last: int, per_ms: float) -> tuple[Floats, ...]:
     """Find P in each lead between two samples: onset, peak, end. One common place, then lead by lead."""
-    smooth = smoothed(rows, tuning.P_SMOOTH_MS * per_ms)
     n_leads = len(rows)
     on, peak, off = (np.full(n_leads, np.nan) for _ in range(3))
-    part = smooth[:, first : last + 1]
-    chord = part[:, :1] + (part[:, -1:] - part[:, :1]) * np.linspace(0, 1, part.shape[1])
-    away = part - chord
+    part = smoothed(rows, tuning.P_SMOOTH_MS * per_ms)[:, first : last + 1]
+    width = part.shape[1]
+    away = bump(part, round(tuning.P_BUMP_MS * per_ms))
+    slope = np.gradient(part, axis=1)
     common = int(np.argmax(np.square(away).sum(axis=0)))
-    reach, near = round(90 * per_ms), round(30 * per_ms)
-    for row in range(n_leads):
-        low, high = max(0, common - near), min(part.shape[1], common + near + 1)
-        top = low + int(np.argmax(np.abs(away[row, low:high])))
-        if top == 0 or top >= part.shape[1] - 2:
+    near, reach = round(tuning.P_NEAR_MS * per_ms), round(tuning.P_REACH_MS * per_ms)
+    low, high = max(0, common - near), min(width, common + near + 1)
+    for row, top in enumerate(low + np.argmax(np.abs(away[:, low:high]), axis=1)):
+        if top == 0 or top >= width - 2:
             continue
-        fall = -np.sign(away[row, top]) * np.gradient(part[row])
+        down = -(np.sign(away[row, top]) or 1.0) * slope[row]
         peak[row] = first + top
-        steep = top + int(np.argmax(fall[top : top + reach]))
-        under = np.flatnonzero(fall[steep:] <= tuning.P_SHARE * fall[steep])
-        off[row] = first + steep + (under[0] if under.size else part.shape[1] - 1 - steep)
-        low = max(0, top - reach)
-        steep = low + int(np.argmax(-fall[low : top + 1]))
-        under = np.flatnonzero(-fall[: steep + 1] <= tuning.P_SHARE * -fall[steep])
-        on[row] = first + (under[-1] if under.size else 0)
+        steep = top + int(np.argmax(down[top : top + reach]))
+        off[row] = first + steep + _first_below(down[steep:], tuning.P_SHARE)
+        start = max(0, top - reach)
+        steep = start + int(np.argmax(-down[start : top + 1]))
+        on[row] = first + max(0, steep - _first_below(-down[steep::-1], tuning.P_SHARE))
     return on, peak, off
 
 
-def second(values: Floats, *, latest: bool) -> float:
-    """Return the second-earliest or second-latest of what is known; NaN when nothing is."""
-    known = np.sort(values[np.isfinite(values)])
-    if not known.size:
-        return float("nan")
-    if known.size == 1:
-        return float(known[0])
-    return float(known[-2] if latest else known[1])
+def bump(rows: Floats, reach: int) -> Floats:
+    """Return how far each sample stands out of the mean of its neighbours `reach` samples away."""
+    padded = np.pad(rows, ((0, 0), (reach, reach)), mode="edge")
+    return rows - 0.5 * (padded[:, : -2 * reach] + padded[:, 2 * reach :])
+
+
+def most(values: Floats, share: float) -> float:
+    """Return the quantile of what is known; NaN when nothing is."""
+    known = values[np.isfinite(values)]
+    return float(np.quantile(known, share)) if known.size else float("nan")

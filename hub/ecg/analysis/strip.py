@@ -129,7 +129,10 @@ def study(signal: Signal, found: Indexes) -> Strip:
         cut = cutting.windows(level, centres[shape.members], pre, post)
         inside = (centres[shape.members] >= pre) & (centres[shape.members] + post < n_samples)
         median = cutting.median_of(cut, inside)
-        found_waves = _delineated(median, signal.usable, pre, rr, per_ms)
+        following = np.append(np.diff(centres), np.inf)[shape.members]
+        following = following[np.isfinite(following)]
+        rr_short = float(np.quantile(following, 0.1)) if following.size else rr
+        found_waves = _delineated(median, signal.usable, pre, rr, rr_short, per_ms)
         if number == 0:
             common = _likeness(cut, found_waves, signal.usable, rr, per_ms)
         medians.append(median)
@@ -172,7 +175,9 @@ def _levelled(signal: Signal, onsets: Indexes) -> Floats:
     return mv - line(np.clip(np.arange(mv.shape[1]), knots[0], knots[-1]))
 
 
-def _delineated(median: Floats, usable: NDArray[np.bool_], pre: int, rr: float, per_ms: float) -> Waves:
+def _delineated(
+    median: Floats, usable: NDArray[np.bool_], pre: int, rr: float, rr_short: float, per_ms: float
+) -> Waves:
     """Find all boundaries on one median beat."""
     n_leads = len(median)
     rows = median[usable]
@@ -185,20 +190,28 @@ def _delineated(median: Floats, usable: NDArray[np.bool_], pre: int, rr: float, 
             by_lead[name][usable] = values
 
     put(("qrs_on", "qrs_off"), delineate.qrs_by_lead(rows, on, off, per_ms))
-    last = min(median.shape[1] - 2, round(pre + rr - 150 * per_ms))
-    put(("t_on", "t_peak", "t_off"), delineate.t_by_lead(rows, off + round(30 * per_ms), last, per_ms))
+    rr_s = rr / per_ms / 1000.0
+    longest = on + tuning.T_QT_MOST * per_ms * rr_s**0.5
+    last = round(min(median.shape[1] - 2, longest, pre + rr_short - tuning.T_NEXT_MS * per_ms))
+    expected = on + (tuning.T_EXPECTED_QTC_MS * rr_s ** (1 / 3) - 40.0) * per_ms
+    first = off + round(40 * per_ms)
+    last = max(last, first + round(120 * per_ms))
+    put(("t_on", "t_peak", "t_off"), delineate.t_by_lead(rows, first, last, expected, per_ms))
     t_off = by_lead["t_off"][np.isfinite(by_lead["t_off"])]
     t_end = float(np.median(t_off)) if t_off.size else float("nan")
     first = max(2, on - round(300 * per_ms))
     if t_off.size:
         first = max(first, min(round(t_end - rr), on - round(100 * per_ms)))
-    put(("p_on", "p_peak", "p_off"), delineate.p_by_lead(rows, first, on, per_ms))
+    before = on - round(tuning.P_GAP_MS * per_ms)
+    put(("p_on", "p_peak", "p_off"), delineate.p_by_lead(rows, first, before, per_ms))
     over_all = {
         "qrs_on": float(on),
         "qrs_off": float(off),
         "t_off": t_end,
-        "p_on": delineate.second(by_lead["p_on"], latest=False),
-        "p_off": delineate.second(by_lead["p_off"], latest=True),
+        "p_on": delineate.most(by_lead["p_on"], tuning.P_EARLIEST) + tuning.P_ON_BIAS_MS * per_ms,
+        "p_off": min(
+            float(on), delineate.most(by_lead["p_off"], tuning.P_LATEST) + tuning.P_OFF_BIAS_MS * per_ms
+        ),
     }
     return Waves(over_all=over_all, **by_lead)
 

@@ -4,28 +4,71 @@
 even-numbered ones are for reporting. Distances are in milliseconds, shares have no unit.
 """
 
-QRS_SLOPE_MS = 6.0
+QRS_SLOPE_MS = 16.0
 """Slope is the rise over twice this: shorter follows noise, longer smears (odd half, flat optimum)."""
 
-QRS_SHARE = 0.08
+QRS_SHARE = 0.1
 """QRS lasts while the slope over all leads exceeds this share of its largest (odd half)."""
 
-QRS_HOLD_MS = 10.0
+QRS_HOLD_MS = 6.0
 """So long must the slope stay below before QRS counts as over (odd half)."""
 
-QRS_ON_BIAS_MS = -9.0
-QRS_OFF_BIAS_MS = 8.0
+QRS_ON_BIAS_MS = -8.0
+QRS_OFF_BIAS_MS = 7.0
 """Readers mark the first and last departure from the line; the threshold is met inside (odd half)."""
 
-T_SMOOTH_MS = 6.0
+T_SMOOTH_MS = 8.0
 T_OFF_SHARE = 0.25
 T_ON_SHARE = 0.25
+T_COMMON_SHARE = 0.3
 """T begins and ends where its slope has fallen to this share of its steepest (odd half)."""
 
-P_SMOOTH_MS = 6.0
-P_SHARE = 0.2
+T_LEAST_MV = 0.05
+"""Leads count by the root of their T amplitude, the smallest as this."""
+
+T_EXPECTED_SD_MS = 150.0
+T_EXPECTED_QTC_MS = 410.0
+"""T is preferred near the usual QT at this rate (Fridericia), with this spread: wide enough for a
+long QT, enough against a U wave or the next P where T is flat (odd half, flat between 80 and 200)."""
+
+T_LAST_SHARE = 0.75
+"""The last fall that is this steep, compared with the steepest, is the end of T (odd half)."""
+
+T_NEXT_MS = 180.0
+"""T is over this long before the next beat, at the earliest tenth of the beats (odd half)."""
+
+T_QT_MOST = 620.0
+"""Longest QT that is looked for at 60 beats a minute; it grows with the root of RR."""
+
+T_PEAK_MS = (160.0, 40.0)
+"""The peak lies at most so long before and after the steepest fall of all leads (odd half)."""
+
+T_APART_MS = 100.0
+"""A lead whose T ends further from the common end than this gets the common end (odd half)."""
+
+T_RISE_MS = 150.0
+"""The steepest rise is looked for this long before the peak (odd half)."""
+
+P_SMOOTH_MS = 8.0
+P_SHARE = 0.3
+"""P begins and ends where its slope has fallen to this share of its steepest (odd half)."""
+
+P_BUMP_MS = 60.0
+P_NEAR_MS = 30.0
+P_REACH_MS = 80.0
+"""P stands out of its surroundings this far away; leads peak this close together; steepest slopes lie
+this close to the peak (odd half, flat)."""
+
+P_GAP_MS = 8.0
+"""P is over this long before QRS begins."""
+
+P_EARLIEST = 0.15
+P_LATEST = 0.9
+P_ON_BIAS_MS = -4.5
+P_OFF_BIAS_MS = -5.0
+"""P over all leads goes from the early to the late quantile of the leads, and readers mark its first
+and last rise out of the line (odd half)."""
+
 P_COMMON = 0.45
 """Least correlation of the stretch before QRS between the beats, for a P wave (odd half; sinus
 rhythm lies above 0.6, fibrillation below 0.3)."""
-
-P_LEAST_MV = 0.03
