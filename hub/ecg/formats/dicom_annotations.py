@@ -56,6 +56,9 @@ _SCPECG = {
 }
 """What devices wrote before those codes: sections of the SCP-ECG standard."""
 
+_NO_UNIT = "1"
+"""UCUM's way to say so."""
+
 _NAMES = {"MDC": MDC, "SCPECG": _SCPECG}
 _UNITS: Mapping[str, tuple[str, Mapping[str, float]]] = {
     "ms": ("ms", {"ms": 1.0, "s": 1e3, "us": 1e-3}),
@@ -101,7 +104,7 @@ def measurements(ds: "Dataset", reader: TextReader, leads: list[list[str]]) -> t
             if unit in factors:
                 found.append(DeviceMeasurement(name, value * factors[unit], target, lead))
             else:
-                found.append(DeviceMeasurement(label, value, unit, lead))
+                found.append(DeviceMeasurement(label, value, "" if unit == _NO_UNIT else unit, lead))
     return tuple(found)
 
 

@@ -36,6 +36,7 @@ _SAMPLE_TYPES = {
 }
 _EXPANSIONS: dict[str, NDArray[np.int16]] = {"MB": MU_LAW, "AB": A_LAW}
 _LEAD_CODE = re.compile(r"^(?:2:|5\.6\.3-9-)(\d{1,3})$")
+_UNSPECIFIED_LEAD = {"2:0", "5.6.3-9-0"}
 _WHOLE = 1e-3
 """How far a skew may be from a whole number of samples: DS values are rounded decimals."""
 
@@ -274,7 +275,8 @@ def _lead_name(definition: "Dataset", column: int, warnings: list[str]) -> str:
         warnings.append("lead_unnamed")
         return f"channel {column + 1}"
     warnings.append("lead_by_text")
-    return by_text or (meaning or label)[:64]
+    unspecified = source is not None and clean(source, "CodeValue") in _UNSPECIFIED_LEAD
+    return by_text or ((label or meaning) if unspecified else (meaning or label))[:64]
 
 
 def _lead_by_code(source: "Dataset") -> str | None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _MAX_TEXT = 4096
+_NO_CLOCK = 1900
 
 
 def raw_value(ds: "Dataset", keyword: str) -> bytes | str:
@@ -103,6 +104,7 @@ def date_time(ds: "Dataset") -> tuple[datetime | None, str]:
 
     Acquisition DateTime, then Content, then Study date and time. Naive without a stated
     offset (in the value or in Timezone Offset From UTC): it is then the device's own clock.
+    The year 1900 is what devices without a clock write; no ECG was recorded then.
     """
     offset = clean(ds, "TimezoneOffsetFromUTC")
     for keyword, value in (
@@ -129,6 +131,8 @@ def _moment(value: str, default_offset: str) -> datetime | None:
         moment = datetime.strptime(digits.ljust(14, "0"), "%Y%m%d%H%M%S")  # noqa: DTZ007 - zone follows
         zone = _zone(sign + offset if sign else default_offset)
     except ValueError:
+        return None
+    if moment.year <= _NO_CLOCK:
         return None
     if fraction.isdigit():
         moment = moment.replace(microsecond=int(fraction[:6].ljust(6, "0")))
