@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hub.ecg.analysis.model import Beat, Measurement
+from hub.ecg.errors import CannotHold
 from hub.ecg.waveform import PatientText, Waveform
-from hub.ecg.writers.steps import Steps, steps_of
+from hub.ecg.writers.steps import Steps, known_steps, rounded_steps, steps_of
 
 _MOST = {16: 2**15 - 1, 24: 2**23 - 1, 32: 2**31 - 1}
 """Largest magnitude of each format; the value below its negative means "no sample" (WFDB signal(5))."""
@@ -16,6 +17,9 @@ _BEAT_CODES = {"dominant": 1, "ectopic": 5, "paced": 12, "unclassified": 13}
 """NORMAL (N), PVC (V), PACE (/) and UNKNOWN (Q) of WFDB annot(5). An ectopic beat is one of another shape."""
 _SKIP = 59
 _MOST_INTERVAL = 1023
+_FINE = 256
+"""Steps to a stored unit where samples lie between the units."""
+_USUAL_STEP_MV = 1e-3
 _MOST_NAME = 64
 _MOST_TEXT = 200
 
@@ -63,7 +67,7 @@ def write_wfdb(
     WFDB states no time zone: the start is written as its own zone's wall clock.
     """
     record = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:_MOST_NAME] or "record"
-    leads = [steps_of(waveform, n, _MOST[32], exact=exact) for n in range(len(waveform.leads))]
+    leads = [_steps(waveform, n, exact=exact) for n in range(len(waveform.leads))]
     largest = max(lead.largest for lead in leads)
     storage_format = next(each for each, most in _MOST.items() if largest <= most)
     lines = [_record_line(record, waveform)]
@@ -83,6 +87,16 @@ def write_wfdb(
     if measurement is not None and measurement.beats:
         files[f"{record}.qrs"] = _annotations(measurement.beats)
     return files
+
+
+def _steps(waveform: Waveform, column: int, *, exact: bool) -> Steps:
+    try:
+        return steps_of(waveform, column, _MOST[32])
+    except CannotHold:
+        if exact:
+            raise
+    finest_mv = min(known_steps(waveform, column), default=_USUAL_STEP_MV) / _FINE
+    return rounded_steps(waveform, column, _MOST[32], finest_mv)
 
 
 def _record_line(record: str, waveform: Waveform) -> str:
