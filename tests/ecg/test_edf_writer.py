@@ -52,15 +52,21 @@ class TestReadBack:
         np.testing.assert_allclose(by_others(tmp_path, write_edf(wave)), wave.samples_mv, atol=1e-9)
 
     def test_by_wfdb(self, tmp_path: Path) -> None:
-        """Oracle: wfdb.io.convert.edf.read_edf, told apart from the annotation signal by its column."""
+        """Oracle: the stored numbers that wfdb.io.convert.edf.read_edf finds.
+
+        Its millivolts are one unit low for any EDF file whose zero is stored as 0: it lays the physical
+        maximum on the digital maximum plus one.
+        """
         from wfdb.io.convert.edf import read_edf
 
-        wave = made(np.random.default_rng(1).integers(-32767, 32767, (5000, 2)))
-        (tmp_path / "a.edf").write_bytes(write_edf(wave))
+        stored = np.random.default_rng(1).integers(-32767, 32767, (5000, 2))
+        (tmp_path / "a.edf").write_bytes(write_edf(made(stored)))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             theirs = read_edf(str(tmp_path / "a.edf"), rdedfann_flag=False)
-        np.testing.assert_allclose(theirs.p_signal[:, :2] / 1000, wave.samples_mv, atol=1e-6)
+        assert theirs.fs == 500
+        found = theirs.p_signal[:, :2] * theirs.adc_gain[:2] + theirs.baseline[:2]
+        np.testing.assert_allclose(found, stored, atol=1e-6)
 
     @pytest.mark.parametrize(
         "lsb_mv", [0.005, 0.00488, 0.00125, 0.001, 1 / 409.6, 0.0025, 1e-4, 3.05e-5, 1 / 3]

@@ -198,8 +198,9 @@ def _header(
         date, clock = f"{moment:%d.%m.}{year}", f"{moment:%H.%M.%S}"
         long_date = f"{moment.day:02d}-{_MONTHS[moment.month - 1]}-{moment.year:04d}"
     recording = f"Startdate {long_date} X X {_subfield(waveform.device, 40)}"
-    texts = ("0", _patient(patient), recording, date, clock, str(256 * (n_signals + 1)), "EDF+C")
-    texts += (str(n_records), _decimal(seconds), str(n_signals))
+    n_bytes = 256 * (n_signals + 1)
+    texts = ["0", _patient(patient), recording, date, clock, str(n_bytes), "EDF+C"]
+    texts += [str(n_records), _decimal(seconds), str(n_signals)]
     widths = (8, 80, 80, 8, 8, 8, 44, 8, 8, 4)
     return b"".join(text.encode("ascii").ljust(width) for text, width in zip(texts, widths, strict=True))
 
