@@ -99,7 +99,7 @@ class TestTheHl7Sample:
         assert (wave.filters.high_pass_hz, wave.filters.low_pass_hz, wave.filters.notch_hz) == (None, 150, 60)
         assert wave.device == "Mortara Instrument, Inc. ELI250 5.3"
         assert (wave.patient.local_id, wave.patient.name, wave.patient.sex) == ("SBJ-123", "Clark", "M")
-        assert (wave.patient.birth_date, wave.patient.age) == ("19530508", "46 a")
+        assert (wave.patient.birth_date, wave.patient.age) == ("19530508", "46Y")
         assert wave.device_statements == ("Sinus Rhythm",)
         assert wave.warnings == ()
         assert str(wave.median) == "REPRESENTATIVE_BEAT: 12 x 599 @ 500 Hz"

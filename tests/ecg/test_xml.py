@@ -153,7 +153,7 @@ class Listener:
             connection.close()
 
 
-ROOTS = ("AnnotatedECG",)
+ROOTS = ("AnnotatedECG", "restingecgdata")
 
 
 class TestNothingIsFetched:

@@ -13,7 +13,9 @@ from hub.ecg.formats.xml import Document, Element, parse_xml, root_of
 from hub.ecg.formats.xml_values import (
     Block,
     Lead,
+    age_of,
     block,
+    join_name,
     listed_samples,
     moment_from_digits,
     number_of,
@@ -258,17 +260,17 @@ def _patient(document: Document) -> PatientText:
     subject = document.root.find(_SUBJECT)
     person = subject.find("subjectDemographicPerson")
     name = person.find("name")
-    parts = [part.text for part in (*name.all("family"), *name.all("given")) if part.text]
+    family, given = (" ".join(part.text for part in name.all(kind)) for kind in ("family", "given"))
     ages = [
         one.find("value")
         for one in document.root.all("controlVariable/relatedObservation")
         if one.find("code").get("code") == _REPORTED_AGE
     ]
-    age = f"{ages[0].get('value')} {ages[0].get('unit')}".strip() if ages else ""
+    age = age_of(ages[0].get("value"), ages[0].get("unit")) if ages else ""
     local_id = document.read(subject.find("id").get("extension"))
     return PatientText(
         local_id=local_id,
-        name=document.read(" ".join(parts) or name.text),
+        name=document.read(join_name(family, given) or name.text),
         sex=document.read(person.find("administrativeGenderCode").get("code")),
         birth_date=document.read(person.find("birthTime").get("value")),
         age=document.read(age),

@@ -41,7 +41,7 @@ class Format:
 @cache
 def formats() -> tuple[Format, ...]:
     """Return the formats in the order in which they are tried; the first that matches reads."""
-    from hub.ecg.formats import aecg, dicom, edf, scp
+    from hub.ecg.formats import aecg, dicom, edf, philips, scp
     from hub.ecg.formats.sniff import is_dicom
 
     return (
@@ -49,6 +49,7 @@ def formats() -> tuple[Format, ...]:
         Format("scp", "SCP-ECG", scp.matches, scp.read_scp),
         Format("edf", "EDF", edf.is_edf, edf.read_edf),
         Format("aecg", "HL7 aECG", aecg.matches, aecg.read_aecg),
+        Format("philips", "Philips ECG XML", philips.matches, philips.read_philips),
     )
 
 

@@ -19,6 +19,12 @@ from hub.errors import Malformed
 
 _MAX_NUMBER_CHARACTERS = 64
 _SLICE = 1024 * 1024
+_AGE_UNITS = {
+    **dict.fromkeys(("y", "a", "yr", "year", "years"), "Y"),
+    **dict.fromkeys(("m", "mo", "month", "months"), "M"),
+    **dict.fromkeys(("w", "wk", "week", "weeks"), "W"),
+    **dict.fromkeys(("d", "day", "days"), "D"),
+}
 _DIGITS = re.compile(r"^([0-9]{12}|[0-9]{14})(?:\.([0-9]{1,9}))?([+-][0-9]{4})?$")
 
 
@@ -241,3 +247,25 @@ def measured(name: str, text: str, unit: str, *, factor: float = 1.0) -> tuple[D
     """Return one measurement of the device, or nothing when the text is no number."""
     value = number_of(text)
     return () if value is None else (DeviceMeasurement(name, value * factor, unit),)
+
+
+def join_name(family: str, given: str, middle: str = "") -> str:
+    """Return a name in parts the way DICOM writes it, without trailing carets."""
+    return f"{family}^{given}^{middle}".rstrip("^")
+
+
+def day(text: str, patterns: Iterable[str]) -> str:
+    """Return a calendar day as ``YYYYMMDD`` where it fits a pattern, else as written."""
+    moment = moment_from(text, patterns) if text else None
+    return f"{moment:%Y%m%d}" if moment else text
+
+
+def age_of(value: str, unit: str) -> str:
+    """Return an age with its unit: Y, M, W or D where it is one of these (PS3.5 6.2 AS), else as written."""
+    if not value:
+        return ""
+    whole = whole_number_of(value)
+    unit = _AGE_UNITS.get(unit.strip().lower(), unit)
+    return (
+        f"{value} {unit}".strip() if whole is None or unit not in {"Y", "M", "W", "D"} else f"{whole}{unit}"
+    )
