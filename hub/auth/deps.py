@@ -117,10 +117,9 @@ def _identify_browser(request: Request, context: Context, address: str, csrf_tok
         raise Unauthenticated
     now = context.clock()
     day = now.astimezone(context.settings.zone).date()
-    with context.db.reading() as session:
-        resolved = service.resolve_session(
-            session, cookie, settings=context.settings, now=now, day=day, address=address
-        )
+    resolved = service.resolve_session(
+        context.db, cookie, settings=context.settings, now=now, day=day, address=address
+    )
     if resolved is None:
         raise Unauthenticated
     if request.method not in SAFE_METHODS:

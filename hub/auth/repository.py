@@ -1,7 +1,7 @@
 """Every query about accounts, sessions, tokens and keys."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import NamedTuple
 
 from sqlalchemy import bindparam, func, select
@@ -18,6 +18,60 @@ _TOKEN = Direct(
     )
 )
 _POSTS = select(Post).where(Post.user_id == bindparam("user")).order_by(Post.valid_from)
+
+
+_BROWSER = Direct(
+    select(
+        WebSession.user_id,
+        WebSession.csrf_token,
+        WebSession.created_at,
+        WebSession.seen_at,
+        UserAccount.name,
+        UserAccount.login,
+        Post.role,
+        Post.site_id,
+        Post.valid_from,
+        Post.valid_to,
+    )
+    .join(UserAccount, UserAccount.id == WebSession.user_id)
+    .outerjoin(Post, Post.user_id == WebSession.user_id)
+    .where(
+        WebSession.digest == bindparam("digest"), WebSession.ended_at.is_(None), UserAccount.active.is_(True)
+    )
+    .order_by(Post.valid_from)
+)
+
+
+class PostGiven(NamedTuple):
+    """A post as it was given, whether or not it is in force."""
+
+    role: str
+    site_id: str | None
+    valid_from: date
+    valid_to: date | None
+
+
+class BrowserHeld(NamedTuple):
+    """A browser session that nobody has ended, of an active account."""
+
+    user_id: str
+    csrf_token: str
+    created_at: datetime
+    seen_at: datetime
+    name: str
+    login: str
+    posts: tuple[PostGiven, ...]
+
+
+def browser_session(database: Database, digest: str) -> BrowserHeld | None:
+    """Return a browser session with the person and all posts, in one statement."""
+    found = _BROWSER.look(database, {"digest": digest})
+    if not found:
+        return None
+    of_session = len(BrowserHeld._fields) - 1
+    posts = tuple(PostGiven(*row[of_session:]) for row in found if row[of_session] is not None)
+    user_id, csrf_token, created_at, seen_at, name, login = found[0][:of_session]
+    return BrowserHeld(user_id, csrf_token, created_at, seen_at, name, login, posts)
 
 
 class TokenHeld(NamedTuple):

@@ -3,6 +3,7 @@
 import hashlib
 import re
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -14,7 +15,7 @@ from hub.audit.tags import Tag
 from hub.auth.actor import Actor, PostHeld
 from hub.auth.models import ApiToken, Post, UserAccount, WebSession
 from hub.auth.passwords import check_password, hash_password, unknown_account
-from hub.auth.repository import AuthRepository, token_in_force
+from hub.auth.repository import AuthRepository, PostGiven, browser_session, token_in_force
 from hub.auth.roles import MACHINE_ROLES, SITE_ROLES, Role
 from hub.config import Settings
 from hub.db.session import Database
@@ -281,22 +282,17 @@ class Resolved:
 
 
 def resolve_session(
-    session: Session, secret: str, *, settings: Settings, now: datetime, day: date, address: str
+    database: Database, secret: str, *, settings: Settings, now: datetime, day: date, address: str
 ) -> Resolved | None:
     """Return who a session cookie belongs to, or None when it is unknown, ended or expired."""
-    repository = AuthRepository(session)
-    row = repository.web_session(digest(secret))
-    if row is None or row.ended_at is not None:
+    held = browser_session(database, digest(secret))
+    if held is None:
         return None
-    idle = now - row.seen_at > timedelta(minutes=settings.session_idle_minutes)
-    if idle or now - row.created_at > timedelta(hours=settings.session_hours):
+    idle = now - held.seen_at > timedelta(minutes=settings.session_idle_minutes)
+    if idle or now - held.created_at > timedelta(hours=settings.session_hours):
         return None
-    user = repository.user(row.user_id)
-    if user is None or not user.active:
-        return None
-    posts = posts_in_force(repository, user.id, day)
-    actor = Actor("person", user.id, user.name, user.login, posts, address)
-    return Resolved(actor, row.csrf_token, now - row.seen_at > SEEN_EVERY)
+    actor = Actor("person", held.user_id, held.name, held.login, _in_force(held.posts, day), address)
+    return Resolved(actor, held.csrf_token, now - held.seen_at > SEEN_EVERY)
 
 
 def touch_session(session: Session, secret: str, now: datetime) -> None:
@@ -308,10 +304,11 @@ def touch_session(session: Session, secret: str, now: datetime) -> None:
 
 def posts_in_force(repository: AuthRepository, user_id: str, day: date) -> tuple[PostHeld, ...]:
     """Return the posts of a person that cover `day`."""
-    held = (
-        PostHeld(Role(post.role), post.site_id, post.valid_from, post.valid_to)
-        for post in repository.posts(user_id)
-    )
+    return _in_force(repository.posts(user_id), day)
+
+
+def _in_force(posts: Iterable[Post | PostGiven], day: date) -> tuple[PostHeld, ...]:
+    held = (PostHeld(Role(post.role), post.site_id, post.valid_from, post.valid_to) for post in posts)
     return tuple(post for post in held if post.in_force(day))
 
 

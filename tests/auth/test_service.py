@@ -37,10 +37,14 @@ def opened(world: World) -> OpenedSession:
 
 def resolved(world: World, secret: str) -> Resolved | None:
     day = world.clock().astimezone(world.context.settings.zone).date()
-    with world.context.db.reading() as session:
-        return service.resolve_session(
-            session, secret, settings=world.context.settings, now=world.clock(), day=day, address="10.0.0.9"
-        )
+    return service.resolve_session(
+        world.context.db,
+        secret,
+        settings=world.context.settings,
+        now=world.clock(),
+        day=day,
+        address="10.0.0.9",
+    )
 
 
 def tags(world: World) -> list[str]:
