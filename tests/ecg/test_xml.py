@@ -153,7 +153,7 @@ class Listener:
             connection.close()
 
 
-ROOTS = ("AnnotatedECG", "restingecgdata")
+ROOTS = ("AnnotatedECG", "restingecgdata", "RestingECG")
 
 
 class TestNothingIsFetched:

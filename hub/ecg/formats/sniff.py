@@ -19,7 +19,6 @@ _KNOWN_STARTS: tuple[tuple[bytes, str], ...] = (
 )
 _KNOWN_ROOTS: tuple[tuple[bytes, str], ...] = (
     (b"<CardiologyXML", "GE CardioSoft XML"),
-    (b"<RestingECG", "GE MUSE XML"),
 )
 
 

@@ -41,7 +41,7 @@ class Format:
 @cache
 def formats() -> tuple[Format, ...]:
     """Return the formats in the order in which they are tried; the first that matches reads."""
-    from hub.ecg.formats import aecg, dicom, edf, philips, scp
+    from hub.ecg.formats import aecg, dicom, edf, muse, philips, scp
     from hub.ecg.formats.sniff import is_dicom
 
     return (
@@ -50,6 +50,7 @@ def formats() -> tuple[Format, ...]:
         Format("edf", "EDF", edf.is_edf, edf.read_edf),
         Format("aecg", "HL7 aECG", aecg.matches, aecg.read_aecg),
         Format("philips", "Philips ECG XML", philips.matches, philips.read_philips),
+        Format("muse", "GE MUSE XML", muse.matches, muse.read_muse),
     )
 
 
