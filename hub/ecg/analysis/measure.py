@@ -14,6 +14,7 @@ from hub.ecg.waveform import Waveform
 
 MIN_RATE_HZ = 80.0
 MIN_SECONDS = 1.5
+FLUTTER_MOST_HZ = 6.0
 
 Reason = Literal["", "too_short", "flat", "noise", "rate_too_low"]
 
@@ -101,14 +102,30 @@ def _measurement(waveform: Waveform, strip: Strip) -> Measurement:
     numbers |= values.corrected_qt(numbers["qt_ms"], numbers["rr_mean_ms"].value)
     numbers |= _axes(median, signal.leads, waves, has_p)
     beats = _beats(waveform, strip)
-    with_p = [beat for beat in beats if beat.over_all.p_on is not None]
     return Measurement(
         beats=beats,
         rr_ms=tuple(rr_ms.tolist()),
         values=numbers,
         by_lead=values.lead_values(median, signal.leads, signal.usable, waves, per_ms, has_p),
         median=_median_beat(waveform, strip, has_p),
-        atrial=Atrial(p_share=len(with_p) / len(beats)),
+        atrial=_atrial(strip, beats, waveform.n_samples),
+    )
+
+
+def _atrial(strip: Strip, beats: tuple[Beat, ...], n_samples: int) -> Atrial:
+    signal, rest = strip.signal, strip.rest
+    peaks = strip.waves[0].p_peak
+    peak = float(np.median(peaks[np.isfinite(peaks)])) if np.isfinite(peaks).any() else float("nan")
+    places = [
+        signal.original(centre - strip.pre + peak + lag, n_samples)
+        for centre, lag in zip(strip.centres.tolist(), strip.p_lag.tolist(), strict=True)
+        if np.isfinite(peak + lag)
+    ]
+    return Atrial(
+        p_share=sum(beat.over_all.p_on is not None for beat in beats) / len(beats),
+        p_times=tuple(sorted(places)),
+        flutter_hz=rest.peak_hz if rest.is_wave and rest.peak_hz <= FLUTTER_MOST_HZ else None,
+        fibrillation=strip.fibrillation,
     )
 
 

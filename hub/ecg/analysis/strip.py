@@ -6,12 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hub.ecg.analysis import beats as cutting
-from hub.ecg.analysis import delineate, tuning
+from hub.ecg.analysis import atria, delineate, tuning
+from hub.ecg.analysis.atria import Residue
 from hub.ecg.analysis.delineate import Waves
 from hub.ecg.analysis.model import BeatClass
 from hub.ecg.analysis.signal import Floats, Indexes, Signal
 
 _KNOT_MS = (-10.0, 6.0)
+_EARLY = 0.85
+_SPIKE_MS = 60.0
+_WIDER_MS = 20.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +41,10 @@ class Strip:
         How far P and T of each beat lie from where the median has them, in samples; NaN without P.
     kinds : tuple of str
         Class of each beat.
-    common : float
-        How alike the stretches before the dominant QRS are, from beat to beat.
+    rest : Residue
+        What is left when the beats are taken away.
+    fibrillation : float
+        Likelihood of atrial fibrillation.
     """
 
     signal: Signal
@@ -51,7 +57,8 @@ class Strip:
     p_lag: Floats
     t_lag: Floats
     kinds: tuple[BeatClass, ...]
-    common: float
+    rest: Residue
+    fibrillation: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,24 +128,42 @@ def study(signal: Signal, found: Indexes) -> Strip:
     centres = aligned.centres
     n_samples = signal.mv.shape[1]
     level = _levelled(signal, aligned.onsets)
+    rr = np.diff(centres).astype(np.float64)
+    usual = float(np.median(rr)) if rr.size else float(post)
+    following = np.append(rr, np.inf)
     medians, waves = [], []
-    rr = float(np.median(np.diff(centres))) if len(centres) > 1 else float(post)
-    p_lag, t_lag = np.full(len(centres), np.nan), np.zeros(len(centres))
-    common = float("nan")
-    for number, shape in enumerate(aligned.shapes):
+    for shape in aligned.shapes:
         cut = cutting.windows(level, centres[shape.members], pre, post)
         inside = (centres[shape.members] >= pre) & (centres[shape.members] + post < n_samples)
         median = cutting.median_of(cut, inside)
-        following = np.append(np.diff(centres), np.inf)[shape.members]
-        following = following[np.isfinite(following)]
-        rr_short = float(np.quantile(following, 0.1)) if following.size else rr
-        found_waves = _delineated(median, signal.usable, pre, rr, rr_short, per_ms)
-        if number == 0:
-            common = _likeness(cut, found_waves, signal.usable, rr, per_ms)
+        next_rr = following[shape.members]
+        next_rr = next_rr[np.isfinite(next_rr)]
+        shortest = float(np.quantile(next_rr, 0.1)) if next_rr.size else usual
         medians.append(median)
-        if number == 0 and common >= tuning.P_COMMON:
-            p_lag[shape.members] = 0.0
-        waves.append(found_waves)
+        waves.append(_delineated(median, signal.usable, pre, usual, shortest, per_ms))
+    used = level[signal.usable]
+    dominant = aligned.shapes[0].members
+    early = np.append(np.inf, rr)[dominant] < _EARLY * usual
+    common = atria.likeness(used, centres[dominant[~early]], waves[0], pre, per_ms)
+    rest = atria.residue(
+        _without_beats(level, centres, aligned.shape_of, medians, waves, pre, usual)[signal.usable],
+        signal.rate_hz,
+    )
+    p_long = (waves[0].over_all["p_off"] - waves[0].over_all["p_on"]) / per_ms
+    kinds = _kinds(signal, aligned, waves, pre)
+    paced = sum(kind == "paced" for kind in kinds) > len(kinds) / 2
+    fibrillation = atria.fibrillation(rr, common, rest, paced=paced)
+    has_p = (
+        common >= tuning.P_COMMON
+        and not rest.is_wave
+        and fibrillation < tuning.AF_LIKELY
+        and p_long >= tuning.P_SHORTEST_MS
+    )
+    p_lag, t_lag = np.full(len(centres), np.nan), np.zeros(len(centres))
+    if has_p:
+        p_lag[dominant] = _p_lags(used, centres[dominant], medians[0][signal.usable], waves[0], pre, per_ms)
+    if np.isfinite(waves[0].over_all["t_off"]):
+        t_lag[dominant] = _t_lags(used, centres[dominant], medians[0][signal.usable], waves[0], pre, per_ms)
     return Strip(
         signal=signal,
         level=level,
@@ -149,8 +174,9 @@ def study(signal: Signal, found: Indexes) -> Strip:
         pre=pre,
         p_lag=p_lag,
         t_lag=t_lag,
-        kinds=tuple("dominant" if number == 0 else "ectopic" for number in aligned.shape_of),
-        common=common,
+        kinds=kinds,
+        rest=rest,
+        fibrillation=fibrillation,
     )
 
 
@@ -216,22 +242,77 @@ def _delineated(
     return Waves(over_all=over_all, **by_lead)
 
 
-def _likeness(cut: Floats, waves: Waves, usable: NDArray[np.bool_], rr: float, per_ms: float) -> float:
-    """Return how alike the stretches before QRS are between beats: near 1 with P waves, near 0 without.
+def _without_beats(
+    level: Floats,
+    centres: Indexes,
+    shape_of: Indexes,
+    medians: list[Floats],
+    waves: list[Waves],
+    pre: int,
+    usual: float,
+) -> Floats:
+    """Take each beat's median away, from the end of the T before to the end of its own T."""
+    out = level.copy()
+    n_samples = level.shape[1]
+    done = 0
+    for number, centre in enumerate(centres.tolist()):
+        median, at = medians[shape_of[number]], waves[shape_of[number]].over_all
+        t_off = at["t_off"] if np.isfinite(at["t_off"]) else at["qrs_off"] + usual / 4
+        begin = max(0, centre - pre + max(0, min(round(t_off - usual), round(at["qrs_on"]) - 5)), done)
+        end = min(n_samples, centre - pre + min(median.shape[1], round(t_off) + 15))
+        if number + 1 < len(centres):
+            end = min(end, int(centres[number + 1]) - pre + round(at["qrs_on"]) - 5)
+        if end > begin:
+            offset = begin - (centre - pre)
+            out[:, begin:end] -= median[:, offset : offset + end - begin]
+            done = end
+    return out
 
-    The mean correlation of every beat with every other, over all leads.
+
+def _p_lags(used: Floats, centres: Indexes, median: Floats, waves: Waves, pre: int, per_ms: float) -> Floats:
+    """Return how far the P of each beat lies from the median's; NaN where nothing like it is found."""
+    begin = max(0, round(waves.over_all["p_on"] - 10 * per_ms))
+    end = round(waves.over_all["p_off"] + 10 * per_ms)
+    room = round(waves.over_all["qrs_on"]) - end
+    reach = max(2, min(round(tuning.P_SHIFT_MS * per_ms), room))
+    wave = delineate.smoothed(median, 4.0)[:, begin:end]
+    lag, alike = atria.shifts(used, centres, wave, begin - pre, reach)
+    return np.where(alike >= tuning.P_ALIKE, lag, np.nan)
+
+
+def _t_lags(used: Floats, centres: Indexes, median: Floats, waves: Waves, pre: int, per_ms: float) -> Floats:
+    """Return how far the T of each beat lies from the median's; 0 where that is not clear."""
+    end = min(median.shape[1], round(waves.over_all["t_off"] + 20 * per_ms))
+    begin = max(round(waves.over_all["qrs_off"] + 20 * per_ms), end - round(200 * per_ms))
+    wave = delineate.smoothed(median, 4.0)[:, begin:end]
+    lag, alike = atria.shifts(used, centres, wave, begin - pre, round(tuning.T_SHIFT_MS * per_ms))
+    return np.where(alike >= tuning.T_ALIKE, lag, 0.0)
+
+
+def _kinds(signal: Signal, aligned: Aligned, waves: list[Waves], pre: int) -> tuple[BeatClass, ...]:
+    """Class each beat: paced after a spike; of another shape and wide or early: ectopic.
+
+    A beat that the edge of the recording cuts cannot be classed by its shape.
     """
-    n_beats = len(cut)
-    if n_beats < 2:  # noqa: PLR2004 - nothing to compare
-        return float("nan")
-    high = round(waves.over_all["qrs_on"]) - 2
-    low = max(1, high - round(300 * per_ms))
-    if np.isfinite(waves.over_all["t_off"]):
-        low = max(low, min(round(waves.over_all["t_off"] - rr) + 10, high - round(80 * per_ms)))
-    part = delineate.smoothed(cut[:, usable, low:high], 6 * per_ms)
-    time = np.arange(part.shape[2]) - (part.shape[2] - 1) / 2
-    part = part - part.mean(axis=2, keepdims=True)
-    part -= (part @ time)[..., None] * (time / np.square(time).sum())
-    total = float(np.square(part).sum())
-    together = float(np.square(part.sum(axis=0)).sum())
-    return (together - total) / ((n_beats - 1) * total) if total > 0 else float("nan")
+    per_ms = signal.rate_hz / 1000.0
+    centres = aligned.centres
+    rr = np.append(np.nan, np.diff(centres))
+    usual = float(np.median(np.diff(centres))) if len(centres) > 1 else np.nan
+    width = np.array([found.over_all["qrs_off"] - found.over_all["qrs_on"] for found in waves])
+    out: list[BeatClass] = []
+    for number, centre in enumerate(centres.tolist()):
+        shape = aligned.shape_of[number]
+        at = waves[shape].over_all
+        begin = centre - pre + at["qrs_on"] - _SPIKE_MS * per_ms
+        spiked = bool(((signal.spikes >= begin) & (signal.spikes <= centre)).any())
+        cut = begin < 0 or centre - pre + at["qrs_off"] >= signal.mv.shape[1]
+        wide = width[shape] > width[0] + _WIDER_MS * per_ms
+        if spiked:
+            out.append("paced")
+        elif shape == 0:
+            out.append("dominant")
+        elif not cut and (wide or rr[number] < _EARLY * usual):
+            out.append("ectopic")
+        else:
+            out.append("unclassified")
+    return tuple(out)

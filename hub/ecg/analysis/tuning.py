@@ -72,3 +72,28 @@ and last rise out of the line (odd half)."""
 P_COMMON = 0.45
 """Least correlation of the stretch before QRS between the beats, for a P wave (odd half; sinus
 rhythm lies above 0.6, fibrillation below 0.3)."""
+
+P_ALIKE = 0.3
+P_SHIFT_MS = 60.0
+T_SHIFT_MS = 40.0
+T_ALIKE = 0.8
+"""A beat's own P and T are laid on the median's this far at most, where they are so much alike."""
+
+P_SHORTEST_MS = 45.0
+"""What is shorter is the remainder of an atrial pacing spike."""
+
+WAVE_LEAST_HZ = 4.0
+WAVE_SHARE = 0.45
+"""An atrial wave stands out with this share of what is left without the beats (odd half: sinus
+rhythm stays below 0.39)."""
+
+AF_LIKELY = 0.5
+AF_LEAST_BEATS = 4
+AF_P_WEIGHT = 8.0
+AF_WAVE_WEIGHT = 12.0
+AF_WAVE_AT = 0.5
+AF_RR_AT = 0.1
+AF_REGULAR_WEIGHT = 25.0
+AF_IRREGULAR_WEIGHT = 12.0
+AF_PACED = -3.0
+"""Weights set by hand on the odd half so that each sign alone leaves the matter open."""

@@ -1,0 +1,189 @@
+"""What the atria do: whether P waves go before the beats, and what is left when the beats are taken away."""
+
+from dataclasses import dataclass
+from math import exp
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hub.ecg.analysis import tuning
+from hub.ecg.analysis.beats import windows
+from hub.ecg.analysis.delineate import Waves, smoothed
+from hub.ecg.analysis.signal import Floats, Indexes
+
+_RESIDUE_HZ = 50.0
+_BAND_HZ = (3.0, 12.0)
+_FINE_HZ = (5.0, 9.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Residue:
+    """What is left between 3 and 12 Hz without the beats.
+
+    Attributes
+    ----------
+    peak_hz : float
+        Where most of it lies.
+    share : float
+        How much of it lies within 0.5 Hz of there.
+    fine : float
+        How much of it lies between 5 and 9 Hz, where f waves are.
+    """
+
+    peak_hz: float
+    share: float
+    fine: float
+
+    @property
+    def is_wave(self) -> bool:
+        """Whether one regular wave stands out, faster than a sinus rhythm's remainders."""
+        return self.peak_hz >= tuning.WAVE_LEAST_HZ and self.share >= tuning.WAVE_SHARE
+
+
+def likeness(level: Floats, centres: Indexes, waves: Waves, pre: int, per_ms: float) -> float:
+    """Return how alike the stretches before QRS are from beat to beat: near 1 with P, near 0 without.
+
+    The mean correlation of every beat with every other over all leads. Premature beats stay out:
+    the T wave before them would be compared with the others' P.
+
+    Parameters
+    ----------
+    level : numpy.ndarray
+        Usable leads, shape ``(n_leads, n)``.
+    centres : numpy.ndarray
+        Beats of the dominant shape that are not premature.
+    waves : Waves
+        Of their median.
+    pre : int
+        Fiducial sample of the median.
+    per_ms : float
+        Samples per millisecond.
+    """
+    if len(centres) < 2:  # noqa: PLR2004 - nothing to compare
+        return float("nan")
+    high = round(waves.over_all["qrs_on"] - tuning.P_GAP_MS * per_ms)
+    low = max(1, high - round(300 * per_ms))
+    usual = float(np.median(np.diff(centres)))
+    if np.isfinite(waves.over_all["t_off"]):
+        after_t = round(waves.over_all["t_off"] - usual + 20 * per_ms)
+        low = max(low, min(after_t, high - round(80 * per_ms)))
+    part = smoothed(windows(level, centres, pre - low, high - pre - 1), 6 * per_ms)
+    time = np.arange(part.shape[2]) - (part.shape[2] - 1) / 2
+    part -= part.mean(axis=2, keepdims=True)
+    part -= (part @ time)[..., None] * (time / np.square(time).sum())
+    flat = part.reshape(len(part), -1)
+    size = np.linalg.norm(flat, axis=1, keepdims=True)
+    # One disturbed beat must not outweigh the others.
+    flat *= np.minimum(1.0, 1.5 * np.median(size) / np.maximum(size, 1e-9))
+    total = float(np.square(flat).sum())
+    together = float(np.square(flat.sum(axis=0)).sum())
+    return (together - total) / ((len(flat) - 1) * total) if total > 0 else float("nan")
+
+
+def residue(without_beats: Floats, rate_hz: float) -> Residue:
+    """Look for atrial waves in what is left without the beats.
+
+    Parameters
+    ----------
+    without_beats : numpy.ndarray
+        Usable leads with each beat's median taken away, shape ``(n_leads, n)``.
+    rate_hz : float
+    """
+    from scipy.ndimage import uniform_filter1d
+    from scipy.signal import welch
+
+    step = max(1, round(rate_hz / _RESIDUE_HZ))
+    n = without_beats.shape[1] // step * step
+    slow = without_beats[:, :n].reshape(len(without_beats), -1, step).mean(axis=2)
+    rate = rate_hz / step
+    slow = slow - uniform_filter1d(slow, max(3, round(0.4 * rate)), axis=1, mode="nearest")
+    limit = 4.0 * slow.std(axis=1, keepdims=True)
+    slow = np.clip(slow, -limit, limit)
+    hz, power = welch(slow, fs=rate, nperseg=min(slow.shape[1], round(4.0 * rate)), axis=1)
+    total = power.sum(axis=0)
+    band = (hz >= _BAND_HZ[0]) & (hz <= _BAND_HZ[1])
+    whole = float(total[band].sum())
+    if whole <= 0:
+        return Residue(0.0, 0.0, 0.0)
+    peak = float(hz[band][np.argmax(total[band])])
+    near = np.abs(hz - peak) <= 0.5  # noqa: PLR2004 - Hz, as Residue.share says
+    fine = (hz >= _FINE_HZ[0]) & (hz <= _FINE_HZ[1])
+    return Residue(peak, float(total[near & band].sum()) / whole, float(total[fine].sum()) / whole)
+
+
+def fibrillation(rr: Floats, common: float, rest: Residue, *, paced: bool) -> float:
+    """Return the likelihood of atrial fibrillation between 0 and 1.
+
+    Three signs are weighed: irregular RR (by the median change, which single premature beats hardly
+    move), stretches before QRS that have nothing in common, and what is left between 5 and 9 Hz. A
+    paced ventricle says nothing by its rhythm.
+
+    Parameters
+    ----------
+    rr : numpy.ndarray
+        Intervals, any unit.
+    common : float
+        From `likeness`; NaN counts as undecided.
+    rest : Residue
+    paced : bool
+    """
+    if rr.size < tuning.AF_LEAST_BEATS:
+        return 0.0
+    change = np.abs(np.diff(rr))
+    irregular = float(np.median(change)) / float(rr.mean())
+    absent = tuning.AF_P_WEIGHT * (tuning.P_COMMON - (common if np.isfinite(common) else tuning.P_COMMON))
+    score = absent + tuning.AF_WAVE_WEIGHT * (rest.fine - tuning.AF_WAVE_AT)
+    if paced:
+        score += tuning.AF_PACED
+    else:
+        steep = tuning.AF_REGULAR_WEIGHT if irregular < tuning.AF_RR_AT else tuning.AF_IRREGULAR_WEIGHT
+        score += steep * (min(irregular, 0.3) - tuning.AF_RR_AT)
+        if rest.is_wave and float(np.sqrt(np.mean(np.square(change)))) > tuning.AF_RR_AT * float(rr.mean()):
+            score = max(score, 0.5)
+    return 1.0 / (1.0 + exp(-score))
+
+
+def shifts(
+    level: Floats, centres: Indexes, template: Floats, begin: int, reach: int
+) -> tuple[NDArray[np.intp], Floats]:
+    """Find where a wave of the median lies in each beat.
+
+    Parameters
+    ----------
+    level : numpy.ndarray
+        Shape ``(n_leads, n)``.
+    centres : numpy.ndarray
+        Fiducial points.
+    template : numpy.ndarray
+        The wave, shape ``(n_leads, width)``.
+    begin : int
+        Where it begins, from the fiducial point.
+    reach : int
+        How far it may have moved either way, in samples.
+
+    Returns
+    -------
+    numpy.ndarray
+        Samples that it has moved, one for each beat.
+    numpy.ndarray
+        Correlation there.
+    """
+    width = template.shape[1]
+    time = np.arange(width) - (width - 1) / 2
+
+    def straightened(rows: Floats) -> Floats:
+        rows = rows - rows.mean(axis=-1, keepdims=True)
+        return rows - (rows @ time)[..., None] * (time / np.square(time).sum())
+
+    wave = straightened(template)
+    cut = smoothed(windows(level, centres, reach - begin, begin + width - 1 + reach), 4.0)
+    every = 2
+    lagged = np.lib.stride_tricks.sliding_window_view(cut, width, axis=2)[:, :, ::every]
+    # A straight line in the recording adds nothing to a product with a wave that has none in it.
+    product = np.einsum("blkw,lw->bk", lagged, wave)
+    energy = np.square(straightened(lagged)).sum(axis=(1, 3))
+    alike = product / np.sqrt(np.maximum(energy * float(np.square(wave).sum()), 1e-12))
+    # Of two places that fit as well, the usual one.
+    places = np.arange(alike.shape[1]) * every - reach
+    best = np.argmax(alike - 0.1 * np.square(places / max(1, reach)), axis=1)
+    return places[best], alike[np.arange(len(best)), best]
