@@ -124,8 +124,14 @@ def _made(statement: sa.ClauseElement, dialect: sa.Dialect) -> _Plan:
         if to is not None:
             convert.append((name, to))
     columns = statement.selected_columns if isinstance(statement, sa.Select) else ()
-    results = tuple(each.type.dialect_impl(dialect).result_processor(dialect, None) for each in columns)
+    results = tuple(_result_processor(each.type, dialect) for each in columns)
     return _Plan(compiled.string, names, compiled.positional, fixed, tuple(convert), results)
+
+
+def _result_processor(kind: "sa.types.TypeEngine[Any]", dialect: sa.Dialect) -> Convert:
+    if isinstance(kind, sa.Numeric):
+        return None  # both drivers give floats as floats; to say so PostgreSQL's needs the type of a result
+    return kind.dialect_impl(dialect).result_processor(dialect, None)
 
 
 @contextmanager
