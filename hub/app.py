@@ -47,6 +47,7 @@ ROUTERS = (
     "hub.dicom.archive",
     "hub.worklist.ecg_intake_endpoints",
     "hub.worklist.ecg_pages",
+    "hub.worklist.ecg_analysis_endpoints",
 )
 """Every module with a ``router``, in the order in which paths are tried.
 

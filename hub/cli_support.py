@@ -18,6 +18,7 @@ from hub.auth.roles import Role
 from hub.config import ConfigError, Settings, load
 from hub.context import Context, open_context
 from hub.db.migrate import pending
+from hub.ecg.analysis.hints_rules import profiles
 from hub.errors import HubError
 from hub.kit import log
 from storage.errors import StorageError
@@ -50,6 +51,8 @@ def settings_of(context: typer.Context, **overrides: Any) -> Settings:
     """Read the settings of this run and set up logging."""
     file: Path | None = context.find_root().obj
     settings = load(file, **overrides)
+    if settings.ecg_profile not in profiles():
+        raise ConfigError(f"HUB_ECG_PROFILE: must be one of {', '.join(profiles())}")
     log.configure(settings.log_level, settings.log_format)
     return settings
 

@@ -118,6 +118,20 @@ def _settle_seconds(value: dict[str, float]) -> dict[str, float]:
     return value
 
 
+def _watched(value: tuple[str, ...]) -> tuple[str, ...]:
+    folders = []
+    for entry in value:
+        site, _, folder = entry.partition("=")
+        if not site.strip() or not Path(folder).is_absolute():
+            raise ValueError("must be a list of SITE=/absolute/folder")
+        folders.append(Path(folder))
+    for one in folders:
+        for other in folders:
+            if one is not other and one.is_relative_to(other):
+                raise ValueError("names a folder twice, or one inside another")
+    return value
+
+
 Bind = Annotated[str, AfterValidator(_bind)]
 
 
@@ -200,6 +214,12 @@ class Settings(BaseSettings):
     """Quiet seconds per modality after which a study is complete; ``*`` for the rest."""
     due_rules: tuple[DueRule, ...] = DUE_RULES
     """Minutes from complete to signed, by urgency and modality."""
+    ecg_profile: str = "national_2017"
+    """Whose list of critical values orders ECGs: national_2017, zhejiang, shanxi or provincial_third."""
+    ecg_watch: Annotated[tuple[str, ...], AfterValidator(_watched)] = ()
+    """Folders from which ECG files are taken, each ``SITE=/absolute/folder``, as a JSON list."""
+    ecg_watch_rest_seconds: float = Field(default=3.0, gt=0, le=600)
+    """How long a file in a watched folder must lie unchanged before it is read."""
     lease_seconds: int = Field(default=900, gt=0)
     """How long a claim outlives the last sign of life of the reader's page."""
 

@@ -53,6 +53,9 @@ class Tag(StrEnum):
     EXAM_VIEW = "worklist:exam:view"
     EXAM_MATCH = "worklist:exam:match"
 
+    ECG_EDIT = "worklist:ecg:edit"
+    HINT_DISMISS = "worklist:ecg:dismiss"
+
     REPORT_SAVE = "reports:report:save"
     REPORT_SUBMIT = "reports:report:submit"
     REPORT_RETURN = "reports:report:return"

@@ -188,11 +188,13 @@ def register_recording(
     settings: Settings,
     now: datetime,
     announced: bool = True,
+    opened_within: float = 0.0,
 ) -> tuple[Recording, Study, Outcome]:
     """Enter one ECG recording whose files are already durable; a re-send is found by its bytes.
 
     Of two transactions that enter the same bytes under the same study UID at once, one makes
-    the rows and the other finds them. With `announced` False nobody is told of the study.
+    the rows and the other finds them. With `announced` False nobody is told of the study. A
+    caller that opens the exam itself says within how many seconds; only then does a job look.
     """
     known = CatalogueRepository(session).recording_by_digest(origin.site_id, new.digest)
     if known is not None:
@@ -243,7 +245,7 @@ def register_recording(
     study.n_recordings += 1
     _audit(session, Tag.RECORDING_RECEIVE, origin, recording.id, digest=new.digest)
     if announced:
-        _arrived(session, study, first=new_study, settings=settings, now=now)
+        _arrived(session, study, first=new_study, settings=settings, now=now, opened_within=opened_within)
     return recording, study, Outcome.STORED
 
 
@@ -275,7 +277,9 @@ def _resent(session: Session, known: Recording, origin: Origin) -> tuple[Recordi
     return known, study, Outcome.RESENT
 
 
-def _arrived(session: Session, study: Study, *, first: bool, settings: Settings, now: datetime) -> None:
+def _arrived(
+    session: Session, study: Study, *, first: bool, settings: Settings, now: datetime, opened_within: float
+) -> None:
     """Push back the quiet timer of a study, and announce it."""
     again = study.settled_at is not None
     seconds = settings.settle_for(study.modality)
@@ -283,10 +287,18 @@ def _arrived(session: Session, study: Study, *, first: bool, settings: Settings,
     study.settle_due_at = now + timedelta(seconds=seconds)
     study.settled_at, study.settle_reason = None, ""
     session.flush()
-    announce(session, study.id, first=first or again, seconds=seconds, now=now)
+    announce(session, study.id, first=first or again, seconds=seconds, now=now, opened_within=opened_within)
 
 
-def announce(session: Session, study_id: str, *, first: bool, seconds: float, now: datetime) -> None:
+def announce(
+    session: Session,
+    study_id: str,
+    *,
+    first: bool,
+    seconds: float,
+    now: datetime,
+    opened_within: float = 0.0,
+) -> None:
     """Tell the worklist of a study it did not know (`first`) or thought complete.
 
     One settle job waits per study (its key is the study): it finds the timer moved
@@ -296,7 +308,7 @@ def announce(session: Session, study_id: str, *, first: bool, seconds: float, no
         # Nothing to wait for: one hop through the queue less between a chest pain and its reader.
         study = CatalogueRepository(session).lock_study(study_id)
         assert study is not None  # the caller has just written to it
-        settle(session, study, reason="quiet", now=now)
+        settle(session, study, reason="quiet", now=now, opened_within=opened_within)
     elif first:
         enqueue(session, "worklist.receive", study_id=study_id)
         enqueue(session, "catalogue.settle", delay_seconds=seconds, once_key=study_id, study_id=study_id)
@@ -345,8 +357,11 @@ def study_holds(session: Session, site_id: str, sop_uids: Collection[str]) -> se
     return CatalogueRepository(session).held(site_id, sop_uids)
 
 
-def settle(session: Session, study: Study, *, reason: str, now: datetime) -> None:
-    """Mark a study complete and tell the worklist, in the caller's transaction."""
+def settle(session: Session, study: Study, *, reason: str, now: datetime, opened_within: float = 0.0) -> None:
+    """Mark a study complete and tell the worklist, in the caller's transaction.
+
+    `opened_within` seconds are left to a caller that opens the exam by itself.
+    """
     study.settled_at, study.settle_reason = now, reason
     audit.record(
         session,
@@ -358,7 +373,7 @@ def settle(session: Session, study: Study, *, reason: str, now: datetime) -> Non
         reason=reason,
         instances=study.n_instances,
     )
-    enqueue(session, "worklist.open_exam", study_id=study.id, reason=reason)
+    enqueue(session, "worklist.open_exam", delay_seconds=opened_within, study_id=study.id, reason=reason)
     enqueue(session, "dicom.prepare_study", once_key=study.id, study_id=study.id)
     enqueue(session, "dicom.forward_study", once_key=study.id, study_id=study.id)
 

@@ -3,8 +3,8 @@
 import hashlib
 import re
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -17,7 +17,6 @@ from hub.catalogue.service import NewRecording, Origin, Outcome, StoredFile
 from hub.context import Context
 from hub.ecg.errors import SentDifferently, UnknownFormat
 from hub.ecg.grouping import bare_name
-from hub.ecg.measure import measure_heart_rate
 from hub.ecg.read import read_ecg
 from hub.ecg.waveform import Waveform
 from hub.errors import StoreUnavailable
@@ -27,9 +26,6 @@ from storage.errors import StorageError
 
 log = structlog.get_logger()
 
-MEASURED_SECONDS = 3600.0
-"""Longer recordings are entered without a heart rate: a sender should not wait for it."""
-
 CLOCK_AHEAD = timedelta(minutes=10)
 CLOCK_BEHIND = timedelta(days=30)
 """A start further off than this points at a device whose clock is wrong."""
@@ -37,6 +33,10 @@ CLOCK_BEHIND = timedelta(days=30)
 _WHOLE_DATE = re.compile(r"\d{8}")
 _SEX_WORDS = {"m": "M", "male": "M", "男": "M", "f": "F", "female": "F", "女": "F", "o": "O"}
 _UNCOMPARED = {"name_script"}
+_TEXTS = (
+    *("patient_name", "local_id", "sex", "birth_date"),
+    *("accession", "clinical_question", "urgency"),
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,10 @@ class EcgDetails:
         As typed, the onset of chest pain included.
     urgency : str
         ``routine``, ``urgent``, ``critical`` or empty.
+    chest_pain : bool
+        Whether the patient has pain in the chest.
+    onset_at : datetime or None
+        When it began.
     """
 
     patient_name: str = ""
@@ -62,6 +66,8 @@ class EcgDetails:
     accession: str = ""
     clinical_question: str = ""
     urgency: str = ""
+    chest_pain: bool = False
+    onset_at: datetime | None = None
 
     @property
     def person(self) -> Person:
@@ -79,21 +85,24 @@ class EcgReceipt:
         Row id and Study Instance UID.
     outcome : Outcome
         ``RESENT`` when these bytes were here already: the first receipt, again.
-    heart_rate_bpm : float or None
-        Measured by machine; None where no rate can be given.
+    waveform : Waveform
+        As it was read.
+    source_id : str
+        Row id of the recording, or of the DICOM instance.
     warnings : tuple of str
         Codes; texts stand in the catalogue as ``ecg.warning.<code>``.
     """
 
     study_id: str
     study_uid: str
+    source_id: str
     outcome: Outcome
-    format: str
-    leads: tuple[str, ...]
-    rate_hz: float
-    n_samples: int
-    heart_rate_bpm: float | None
+    waveform: Waveform
     warnings: tuple[str, ...]
+
+
+StudyOf = Callable[[Session, NewRecording], str]
+"""Names the study that a recording joins, in the transaction that enters it; empty for its own."""
 
 
 def receive(
@@ -103,6 +112,8 @@ def receive(
     site_code: str,
     *,
     details: EcgDetails | None = None,
+    study_of: StudyOf | None = None,
+    opened_within: float = 0.0,
 ) -> EcgReceipt:
     """Keep one recording that did not come as DICOM. Returns only when bytes and row are durable.
 
@@ -112,6 +123,10 @@ def receive(
         The recording's files by name.
     details : EcgDetails, optional
         What the sender said along with them.
+    study_of : callable, optional
+        Whether it belongs into a study that is here already.
+    opened_within : float
+        Seconds in which the caller opens the exam by itself; then a job looks.
 
     Raises
     ------
@@ -143,31 +158,20 @@ def receive(
         accession=details.accession,
         clinical_question=details.clinical_question,
         urgency=details.urgency,
+        chest_pain=details.chest_pain,
+        onset_at=details.onset_at,
         **_identity(details.person, waveform),
     )
     with context.db.transaction() as session:
-        study, outcome = _register(session, new, details, origin, context, now)
+        joined = study_of(session, new) if study_of else ""
+        new = replace(new, study_uid=joined or new.study_uid)
+        recording, study, outcome = catalogue.register_recording(
+            session, new, origin, settings=context.settings, now=now, opened_within=opened_within
+        )
+        if outcome is Outcome.RESENT and _differs(details, study):
+            raise SentDifferently(study_uid=study.study_uid)
     log.info("recording_received", study_uid=study.study_uid, outcome=str(outcome), files=len(files))
-    return receipt_of(waveform, study.id, study.study_uid, outcome, new.warnings)
-
-
-def receipt_of(
-    waveform: Waveform, study_id: str, study_uid: str, outcome: Outcome, warnings: tuple[str, ...]
-) -> EcgReceipt:
-    """Return the receipt of a recording that was entered."""
-    long = waveform.duration_s > MEASURED_SECONDS
-    rate = None if long else measure_heart_rate(waveform).bpm
-    return EcgReceipt(
-        study_id,
-        study_uid,
-        outcome,
-        waveform.format,
-        waveform.leads,
-        waveform.rate_hz,
-        waveform.n_samples,
-        None if rate is None else round(rate, 1),
-        warnings,
-    )
+    return EcgReceipt(study.id, study.study_uid, recording.id, outcome, waveform, new.warnings)
 
 
 def checked(details: EcgDetails) -> EcgDetails:
@@ -180,19 +184,12 @@ def checked(details: EcgDetails) -> EcgDetails:
     Rejected
         By the names of `hub.patients.service`.
     """
-    bare = EcgDetails(*(clean(getattr(details, name)) for name in EcgDetails.__dataclass_fields__))
+    texts = {name: clean(getattr(details, name)) for name in _TEXTS}
     person = patients.checked(
-        Person(bare.local_id, bare.patient_name or "-", bare.sex.upper(), bare.birth_date)
+        Person(texts["local_id"], texts["patient_name"] or "-", texts["sex"].upper(), texts["birth_date"])
     )
-    return EcgDetails(
-        bare.patient_name,
-        bare.local_id,
-        person.sex,
-        person.birth_date,
-        bare.accession,
-        bare.clinical_question,
-        bare.urgency,
-    )
+    texts |= {"sex": person.sex, "birth_date": person.birth_date}
+    return EcgDetails(**texts, chest_pain=details.chest_pain, onset_at=details.onset_at)
 
 
 def clean(text: str) -> str:
@@ -231,29 +228,14 @@ def _put(
     return tuple(kept)
 
 
-def _register(  # noqa: PLR0917 - what a reception consists of
-    session: Session,
-    new: NewRecording,
-    details: EcgDetails,
-    origin: Origin,
-    context: Context,
-    now: datetime,
-) -> tuple[Study, Outcome]:
-    _, study, outcome = catalogue.register_recording(session, new, origin, settings=context.settings, now=now)
-    if outcome is Outcome.RESENT and _differs(details, study):
-        raise SentDifferently(study_uid=study.study_uid)
-    return study, outcome
-
-
 def _differs(details: EcgDetails, study: Study) -> bool:
     """Tell whether a sender who repeats a recording says something else of it than the first time."""
     known = Person(study.local_id, study.patient_name, study.sex, study.birth_date)
     if set(patients.disagreements(known, details.person)) - _UNCOMPARED:
         return True
-    return (details.accession or study.accession, details.urgency or study.urgency) != (
-        study.accession,
-        study.urgency,
-    )
+    # A mark that is less urgent takes nothing away; the more urgent one holds.
+    other_order = bool(details.accession) and details.accession != study.accession
+    return other_order or catalogue.more_urgent(details.urgency, study.urgency)
 
 
 def _identity(said: Person, waveform: Waveform) -> dict[str, str]:

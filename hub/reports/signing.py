@@ -6,6 +6,7 @@ The document lies durable in the store before its row exists.
 """
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -34,6 +35,9 @@ from hub.reports.repository import ReportRepository
 from hub.reports.sign import sign_pdf
 from hub.web import i18n
 from hub.worklist import service as worklist
+from hub.worklist.ecg_analysis import opened
+from hub.worklist.ecg_repository import EcgRepository
+from hub.worklist.ecg_values import InForce, in_force
 from hub.worklist.models import Exam
 from hub.worklist.repository import WorklistRepository
 from hub.worklist.service import NOBODY
@@ -60,6 +64,8 @@ class Gathered:
     sheet: ReportContent
     images: tuple[ChosenImage, ...]
     ecgs: tuple[EcgSource, ...]
+    values: Mapping[str, Mapping[str, InForce]]
+    """Measured values in force, by ECG."""
     number: str
 
 
@@ -132,6 +138,7 @@ def gather(  # noqa: PLR0917 - what is signed, by whom, when
     version = repository.next_version(report.id)
     canonical = words.canonical(session, row, report, version, signature)
     settings = context.settings
+    ecgs = tuple(ecg_sources(session, study.id)) if study and exam.modality == "ECG" else ()
     return Gathered(
         exam_id=exam.id,
         site_id=exam.site_id,
@@ -143,7 +150,8 @@ def gather(  # noqa: PLR0917 - what is signed, by whom, when
         credential=credential,
         sheet=words.printed(row, report, signature, (), words.digest(canonical), settings),
         images=_chosen(session, report, study.id) if study else (),
-        ecgs=tuple(ecg_sources(session, study.id)) if study and exam.modality == "ECG" else (),
+        ecgs=ecgs,
+        values=_values(session, exam, ecgs),
         number=exam.number,
     )
 
@@ -198,10 +206,20 @@ def _chosen(session: Session, report: Report, study_id: str) -> tuple[ChosenImag
     return tuple(chosen)
 
 
+def _values(session: Session, exam: Exam, ecgs: Sequence[EcgSource]) -> dict[str, Mapping[str, InForce]]:
+    repository = EcgRepository(session)
+    made = {each.id: repository.analysis(each.id) for each in ecgs}
+    return {
+        source_id: in_force(opened(row), repository.edits(exam.id, source_id))
+        for source_id, row in made.items()
+        if row is not None and row.document
+    }
+
+
 def seal(context: Context, gathered: Gathered, password: str) -> Sealed:
     """Draw, set and sign the document, and put it into the store."""
     figures: tuple[Figure, ...] = image_figures(context.store, gathered.images, context.settings)
-    figures += ecg_figures(context.store, gathered.ecgs, context.settings)
+    figures += ecg_figures(context.store, gathered.ecgs, context.settings, gathered.values)
     signed_at = gathered.signature.signed_at
     pdf = render_report(replace(gathered.sheet, figures=figures), created_at=signed_at)
     t = i18n.translator(context.settings.language)

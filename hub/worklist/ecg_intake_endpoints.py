@@ -1,45 +1,34 @@
 """ECG files sent over HTTP: the one door for every format, whichever room files it."""
 
-import io
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import IO, Annotated, Any, cast
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
-from sqlalchemy.orm import Session
 from starlette.datastructures import UploadFile
 
 from hub.auth.actor import Actor
 from hub.auth.deps import guard
 from hub.auth.roles import Permission
-from hub.catalogue.repository import CatalogueRepository
-from hub.catalogue.service import Origin, Outcome
+from hub.catalogue.service import Origin
 from hub.context import Context
-from hub.dicom import ingest as dicom
-from hub.dicom.header import InstanceHeader, read_header
-from hub.dicom.ingest import SaidAlong
-from hub.dicom.part10 import split
-from hub.dicom.upload_endpoints import NothingSent, UidConflict
+from hub.dicom.upload_endpoints import NothingSent
 from hub.ecg import ingest
-from hub.ecg.errors import PatientDiffers, RecordingTooLarge
-from hub.ecg.grouping import Group, group_files
-from hub.ecg.ingest import EcgDetails, EcgReceipt
+from hub.ecg.errors import RecordingTooLarge
+from hub.ecg.grouping import group_files
+from hub.ecg.ingest import EcgDetails
 from hub.ecg.limits import MAX_FILE_BYTES
-from hub.ecg.read import read_ecg
 from hub.errors import HubError, Malformed, Rejected, Retriable
-from hub.patients import service as patients
-from hub.patients.service import Person
 from hub.sites import service as sites
-from hub.sites.models import Site
 from hub.web import i18n
 from hub.web.deps import ContextDep
 from hub.web.errors import message_of
 from hub.web.templating import language_of
-from hub.worklist.repository import WorklistRepository
+from hub.worklist.ecg_intake import Kept, keep
 from hub.worklist.triage import URGENCIES
 
 router = APIRouter(prefix="/api/v1", tags=["upload"])
@@ -108,11 +97,14 @@ async def received(request: Request, actor: Sender) -> AsyncIterator[Sent]:
 def upload_ecg(
     request: Request, actor: Sender, sent: Annotated[Sent, Depends(received)], context: ContextDep
 ) -> JSONResponse:
-    """Keep ECG recordings under a site: DICOM objects, and WFDB records of header and data files.
+    """Keep ECG recordings under a site: every format that is read, DICOM objects among them.
 
     Several recordings may come in one request; each is answered for itself. 201 when at least
     one was taken, 422 when none was. What is listed under ``accepted`` is durable; sending it
-    again does no harm and makes no second exam. 503 means that the same request may succeed
+    again does no harm and makes no second exam. ``repeat`` tells that a recording was taken so
+    badly that it should be taken again before the patient leaves; ``quality`` says why, with
+    the words of each finding, and ``hints`` which rules it meets: no diagnosis. A second
+    recording for one order joins the first. 503 means that the same request may succeed
     later. Fields, all optional: ``site``, ``patient_name``, ``local_id``, ``sex`` (M, F, O),
     ``birth_date`` (YYYYMMDD), ``accession``, ``clinical_question``, ``urgency`` (routine,
     urgent, critical), ``chest_pain`` (any text but 0), ``chest_pain_onset``
@@ -133,14 +125,15 @@ def upload_ecg(
         refused = [_refused(refusal.name, refusal.error, lang) for refusal in refusals]
         for group in groups:
             try:
-                receipt = _keep(context, group, origin, site, details)
+                kept = keep(context, group, origin, site, details)
             except Retriable:
                 raise
             except HubError as error:
                 refused.append(_refused(group.name, error, lang))
             else:
-                accepted.append(_accepted(context, group.name, receipt, origin, lang))
-    body: dict[str, Any] = {"accepted": accepted, "refused": refused}
+                accepted.append(_accepted(group.name, kept, lang))
+    repeat = any(item["repeat"] for item in accepted)
+    body: dict[str, Any] = {"accepted": accepted, "refused": refused, "repeat": repeat}
     if accepted:
         body["message"] = "; ".join(item["message"] for item in accepted)
     else:
@@ -163,20 +156,25 @@ def details_of(fields: dict[str, str], context: Context) -> EcgDetails:
         raise BadUrgency
     question = fields.get("clinical_question", "")
     onset = _onset(fields.get("chest_pain_onset", "").strip(), context)
-    if onset or fields.get("chest_pain", "0").strip() not in {"", "0", "false"}:
+    pains = bool(onset) or fields.get("chest_pain", "0").strip() not in {"", "0", "false"}
+    if pains:
         # The words are stored, so they are in the hub's language and not in the sender's.
         t = i18n.translator(context.settings.language)
-        pain = t("ecg.chest_pain_since", at=onset) if onset else t("ecg.chest_pain")
+        since = i18n.format_datetime(onset, context.settings.zone) if onset else ""
+        pain = t("ecg.chest_pain_since", at=since) if since else t("ecg.chest_pain")
         question = "\n".join(part for part in (pain, question.strip()) if part)
         urgency = URGENCIES[0]
     names = ("patient_name", "local_id", "sex", "birth_date", "accession")
     said = {name: fields.get(name, "") for name in names}
-    return ingest.checked(EcgDetails(**said, clinical_question=question, urgency=urgency))
+    details = EcgDetails(
+        **said, clinical_question=question, urgency=urgency, chest_pain=pains, onset_at=onset
+    )
+    return ingest.checked(details)
 
 
-def _onset(text: str, context: Context) -> str:
+def _onset(text: str, context: Context) -> datetime | None:
     if not text:
-        return ""
+        return None
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
@@ -184,7 +182,7 @@ def _onset(text: str, context: Context) -> str:
     moment = moment if moment.tzinfo else moment.replace(tzinfo=context.settings.zone)
     if moment > context.clock() + ONSET_AHEAD:
         raise BadOnset
-    return i18n.format_datetime(moment, context.settings.zone)
+    return moment.astimezone(UTC)
 
 
 @contextmanager
@@ -205,64 +203,67 @@ def _content(file: IO[bytes]) -> bytes:
     return file.read()
 
 
-def _keep(context: Context, group: Group, origin: Origin, site: Site, details: EcgDetails) -> EcgReceipt:
-    if not group.dicom:
-        return ingest.receive(context, group.files, origin, site.code, details=details)
-    waveform = read_ecg(group.files)
-    file = group.files[group.name]
-    meta, offset = split(file)
-    header = read_header(file[offset:], meta.transfer_syntax, sop_class=meta.sop_class)
-    if _contradicts(header, details):
-        raise PatientDiffers(study_uid=header.study_uid)
-    said = SaidAlong(details.accession, details.clinical_question, details.urgency)
-    outcome = dicom.file_upload(context, io.BytesIO(file), origin, site.code, said)
-    if outcome is Outcome.CONFLICT:
-        raise UidConflict
-    with context.db.reading() as session:
-        study = CatalogueRepository(session).study_of_site(origin.site_id, header.study_uid)
-    study_id = study.id if study else ""
-    return ingest.receipt_of(waveform, study_id, header.study_uid, outcome, waveform.warnings)
-
-
-def _contradicts(header: InstanceHeader, details: EcgDetails) -> bool:
-    """Tell whether a DICOM file is another patient's or order's than the sender says.
-
-    A DICOM file keeps its own identity, so a contradiction cannot be settled in the sender's
-    favour. The patient number is not compared: carts often count their own.
-    """
-    name = "" if header.patient.name.unsure else header.patient.name.display
-    own = Person(header.patient.local_id, name, header.patient.sex, header.patient.birth_date)
-    found = set(patients.disagreements(own, replace(details.person, local_id="")))
-    other_order = bool(header.accession and details.accession) and header.accession != details.accession
-    return other_order or bool(found & {"name", "sex"})
-
-
-def _accepted(context: Context, name: str, receipt: EcgReceipt, origin: Origin, lang: str) -> dict[str, Any]:
-    with context.db.reading() as session:
-        hint = _exam_hint(session, receipt, origin.site_id)
-    t = i18n.translator(lang)
+def _accepted(name: str, kept: Kept, lang: str) -> dict[str, Any]:
+    receipt, waveform, t = kept.receipt, kept.receipt.waveform, i18n.translator(lang)
     words = [t(f"ecg.warning.{code}") for code in receipt.warnings]
-    facts = asdict(receipt)
-    del facts["study_id"]
+    opinion = opinion_of(kept, lang)
+    rate = kept.document.get("measurement", {}).get("hr_bpm")
     return {
         "name": name,
-        **facts,
+        "study_uid": receipt.study_uid,
+        "source": receipt.source_id,
         "outcome": str(receipt.outcome),
-        "exam_hint": hint,
+        "format": waveform.format,
+        "leads": waveform.leads,
+        "rate_hz": waveform.rate_hz,
+        "n_samples": waveform.n_samples,
+        "heart_rate_bpm": rate,
+        "warnings": receipt.warnings,
+        "exam_hint": kept.number,
         "warning_texts": words,
-        "message": "; ".join([t(f"ecg.receipt.{receipt.outcome}", number=hint), *words]),
+        **opinion,
+        "message": "; ".join(
+            [t(f"ecg.receipt.{receipt.outcome}", number=kept.number), *_advice(opinion, rate, t), *words]
+        ),
     }
 
 
-def _exam_hint(session: Session, receipt: EcgReceipt, site_id: str) -> str:
-    """Return the number of the exam that has or will have this recording; empty when it is not known yet."""
-    repository = WorklistRepository(session)
-    exam = repository.exam_of_study(receipt.study_id)
-    if exam is not None:
-        return exam.number
-    study = CatalogueRepository(session).study(receipt.study_id)
-    order = repository.order_for(site_id, study.accession, study.study_uid) if study else None
-    return order.accession if order else ""
+def opinion_of(kept: Kept, lang: str) -> dict[str, Any]:
+    """Return what the machine says of an ECG, with words: how it was taken, and what it hints at.
+
+    ``quality`` is null and ``not_analysed`` says why when there is no analysis yet.
+    """
+    t, document = i18n.translator(lang), kept.document
+    quality = document.get("quality")
+    if quality is None:
+        code = kept.analysis.error if kept.analysis else "later"
+        return {"quality": None, "not_analysed": code, "repeat": False, "hints": []}
+    findings = [each | {"text": finding_text(each, t)} for each in quality["findings"]]
+    return {
+        "quality": {"verdict": quality["verdict"], "findings": findings},
+        "not_analysed": "",
+        "repeat": quality["verdict"] == "repeat",
+        "hints": [each | {"text": t(f"ecg.hint.{each['rule']}")} for each in document["hints"]],
+    }
+
+
+def finding_text(finding: dict[str, Any], t: i18n.Translate) -> str:
+    """Return one finding as a sentence with the leads that it concerns."""
+    words = t(f"ecg.quality.{finding['code']}")
+    leads = ", ".join(finding["leads"])
+    return t("worklist.ecg.finding_in", finding=words, leads=leads) if leads else words
+
+
+def _advice(opinion: dict[str, Any], rate: float | None, t: i18n.Translate) -> list[str]:
+    """Return what the sender should read first: whether to repeat the recording, and why."""
+    said = [t("ecg.rate", bpm=round(rate))] if rate is not None else []
+    if opinion["quality"] is None:
+        later = opinion["not_analysed"] == "later"
+        return [*said, t("worklist.ecg.analysed_later") if later else t("worklist.ecg.not_analysed")]
+    findings = opinion["quality"]["findings"]
+    if opinion["repeat"]:
+        return [t("worklist.ecg.repeat"), *(each["text"] for each in findings if each["repeat"]), *said]
+    return [t(f"worklist.ecg.verdict.{opinion['quality']['verdict']}"), *said]
 
 
 def _refused(name: str, error: HubError, lang: str) -> dict[str, Any]:

@@ -19,11 +19,11 @@ from hub.patients.repository import PatientRepository
 from hub.patients.service import Person
 from hub.sites.repository import SiteRepository
 from hub.web import live
-from hub.worklist import completeness, triage
+from hub.worklist import completeness, placing
 from hub.worklist.models import Exam, Order
 from hub.worklist.repository import WorklistRepository
 from hub.worklist.service import TOPIC, advance, begin, visible
-from hub.worklist.states import Event, State
+from hub.worklist.states import SIGNED_STATES, Event, State
 
 WAITING = frozenset({State.ORDERED, State.ARRIVED, State.PERFORMED, State.REJECTED})
 """An exam in one of these takes in the objects that name its order."""
@@ -40,6 +40,9 @@ def receive(session: Session, study_id: str, *, settings: Settings, now: datetim
         completeness.look_soon(session, study, exam)
         return exam
     state = State(exam.state)
+    before = placing.in_force(exam), exam.chest_pain
+    if state not in SIGNED_STATES:
+        placing.take_over(exam, study)
     if study.settled_at is not None and state is State.RECEIVING:
         return exam
     # An ECG settles at once: there the time of arrival tells that something has come since.
@@ -55,7 +58,9 @@ def receive(session: Session, study_id: str, *, settings: Settings, now: datetim
         # back, because more may have arrived since.
         completed = WorklistRepository(session).completed_at(exam.id) or exam.created_at
         exam.late_objects = CatalogueRepository(session).count_objects_since(study.id, completed)
-        live.publish(session, TOPIC, site_id=exam.site_id, exam_id=exam.id, state=str(state))
+        placing.place(session, exam, settings=settings)
+    elif before != (placing.in_force(exam), exam.chest_pain):
+        placing.place(session, exam, settings=settings)
     return exam
 
 
@@ -74,6 +79,8 @@ def _first_objects(session: Session, study: Study, settings: Settings, now: date
         "body_part": study.body_part,
         "received_at": study.first_received_at,
         "urgency": study.urgency or "routine",
+        "chest_pain": study.chest_pain,
+        "onset_at": study.onset_at,
     }
     if order is None:
         patient = _patient_of(session, study, now)
@@ -112,6 +119,8 @@ def _attach(
 ) -> None:
     """Join a study to the exam of its order."""
     old_study = exam.study_id
+    # Chest pain may be told with the upload only: the more urgent of the two holds.
+    placing.take_over(exam, study)
     advance(
         session,
         exam,
@@ -123,8 +132,6 @@ def _attach(
             "modality": study.modality,
             "body_part": exam.body_part or study.body_part,
             "received_at": exam.received_at or study.first_received_at,
-            # Chest pain may be told with the upload only: the more urgent of the two holds.
-            "urgency": min(exam.urgency, study.urgency or exam.urgency, key=triage.priority_of),
             "conflicts": conflicts,
         },
     )
@@ -186,11 +193,7 @@ def complete(session: Session, exam: Exam, reason: str, *, settings: Settings, n
         SYSTEM,
         now,
         reason=reason,
-        values={
-            "complete_at": start,
-            "priority": triage.priority_of(exam.urgency),
-            "due_at": triage.due_at(start, exam.urgency, exam.modality, settings.due_rules),
-        },
+        values={"complete_at": start, **placing.standing(exam, start, settings)},
     )
 
 

@@ -19,6 +19,18 @@ from hub.worklist.states import LEASED_STATES, State
 
 VIEW_PERMISSIONS = (Permission.EXAM_VIEW, Permission.WORKLIST_VIEW)
 
+READING_ORDER = (
+    Exam.priority,
+    Exam.chest_pain.desc(),
+    Exam.due_at.is_(None),
+    Exam.due_at,
+    Exam.created_at,
+)
+"""Class first, chest pain first within its class, then what is due first.
+
+No due time yet (still receiving) sorts behind those that have one.
+"""
+
 
 @dataclass(frozen=True)
 class ExamRow:
@@ -141,17 +153,7 @@ class WorklistRepository(Repository):
     ) -> Sequence[ExamRow]:
         """Return exams with what a list shows, in reading order or newest first."""
         joined = _with_details(self._narrowed(self.readable(actor), narrow))
-        # No due time yet (still receiving) sorts behind those that have one.
-        order = (
-            (Exam.created_at.desc(),)
-            if newest_first
-            else (
-                Exam.priority,
-                Exam.due_at.is_(None),
-                Exam.due_at,
-                Exam.created_at,
-            )
-        )
+        order = (Exam.created_at.desc(),) if newest_first else READING_ORDER
         return [
             ExamRow(*row) for row in self.session.execute(joined.order_by(*order).limit(limit).offset(offset))
         ]
@@ -387,8 +389,7 @@ class WorklistRepository(Repository):
     def waiting(self, actor: Actor, narrow: Filter, limit: int = 50) -> Sequence[Exam]:
         """Return the exams that wait for a reader, in reading order."""
         statement = self._narrowed(self.readable(actor), narrow).where(Exam.state == State.COMPLETE)
-        order = (Exam.priority, Exam.due_at.is_(None), Exam.due_at, Exam.created_at)
-        return self.session.scalars(statement.order_by(*order).limit(limit)).all()
+        return self.session.scalars(statement.order_by(*READING_ORDER).limit(limit)).all()
 
     def steps(self, exam_id: str) -> Sequence[ExamStep]:
         """Return an exam's timeline, oldest first."""

@@ -1,11 +1,12 @@
 """Background work of the worklist."""
 
 from hub.auth.actor import SYSTEM
+from hub.catalogue.repository import CatalogueRepository
 from hub.context import Context
 from hub.errors import Conflict
 from hub.jobs.queue import enqueue
 from hub.jobs.registry import job, scheduled
-from hub.worklist import completeness, matching, service
+from hub.worklist import completeness, ecg_analysis, matching, service
 from hub.worklist.repository import WorklistRepository
 
 
@@ -18,9 +19,26 @@ def receive(context: Context, *, study_id: str) -> None:
 
 @job("worklist.open_exam")
 def open_exam(context: Context, *, study_id: str, reason: str) -> None:
-    """Put the exam of a settled study on the worklist."""
+    """Put the exam of a settled study on the worklist, an ECG with what the machine says of it.
+
+    What people call urgent is put there first: it is in its place without the machine.
+    """
+    with context.db.reading() as session:
+        study = CatalogueRepository(session).study(study_id)
+        at_once = study is None or study.modality != "ECG" or ecg_analysis.is_urgent(session, study)
+    if not at_once:
+        ecg_analysis.analyse_study(context, study_id)
     with context.db.transaction() as session:
         matching.open_exam(session, study_id, reason, settings=context.settings, now=context.clock())
+
+    if at_once and study is not None and study.modality == "ECG":
+        ecg_analysis.analyse_study(context, study_id)
+
+
+@job("worklist.analyse_ecgs", queue="heavy")
+def analyse_ecgs(context: Context, *, study_id: str) -> None:
+    """Analyse the ECGs of a study that nobody has waited for."""
+    ecg_analysis.analyse_study(context, study_id)
 
 
 LOOK_AGAIN_SECONDS = 2.0

@@ -61,6 +61,7 @@ TABLE: dict[str, str] = {
     "POST /exams/{exam_id}/release": "WCX",
     "POST /exams/{exam_id}/reject": "WRC",
     "POST /exams/{exam_id}/late-objects": "WRC",
+    "POST /exams/{exam_id}/hints/dismiss": "WRC",
     "GET /exams/{exam_id}": SEEING,
     "GET /exams/{exam_id}/banners": READERS,
     "POST /exams/{exam_id}/draft": "WC",
@@ -170,6 +171,9 @@ TABLE: dict[str, str] = {
     "POST /api/v1/ecg": "TDS",
     "GET /api/v1/exams/{exam_id}/ecg.svg": IMAGES,
     "GET /api/v1/exams/{exam_id}/ecg.json": IMAGES,
+    "GET /api/v1/exams/{exam_id}/ecg/analysis": IMAGES,
+    "GET /api/v1/exams/{exam_id}/ecg/earlier": IMAGES,
+    "POST /api/v1/exams/{exam_id}/ecg/edits": "WC",
 }
 STUDY, SERIES = "/studies/{study_uid}", "/studies/{study_uid}/series/{series_uid}"
 INSTANCE = SERIES + "/instances/{sop_uid}"

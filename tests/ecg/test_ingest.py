@@ -124,7 +124,7 @@ class TestSendingAgain:
         again = send(world, ludb(64), NORMAL)
         world.run_jobs()
         assert again.outcome is Outcome.RESENT
-        assert (again.study_uid, again.heart_rate_bpm) == (first.study_uid, first.heart_rate_bpm)
+        assert (again.study_uid, again.source_id) == (first.study_uid, first.source_id)
         assert [row.resends for row in rows(world, Recording)] == [1]
         assert len(rows(world, Exam)) == 1
 

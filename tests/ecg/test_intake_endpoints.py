@@ -53,7 +53,8 @@ class TestWfdb:
         record = by_wfdb(DATA / "ludb_88")
         assert (item["rate_hz"], item["n_samples"]) == (record.fs, record.sig_len)
         assert [lead.lower() for lead in item["leads"]] == [name.lower() for name in record.sig_name]
-        assert (item["format"], item["outcome"], item["exam_hint"]) == ("wfdb", "stored", "")
+        exam = sqlite_world.exam_of(item["study_uid"])
+        assert (item["format"], item["outcome"], item["exam_hint"]) == ("wfdb", "stored", exam.number)
         marks = qrs_marks(DATA / "ludb_88")  # by the record's cardiologists, in samples of 2 ms
         assert item["heart_rate_bpm"] == pytest.approx(60_000 / (2 * np.diff(marks).mean()), rel=0.03)
         assert item["study_uid"] == one_study(sqlite_world).study_uid

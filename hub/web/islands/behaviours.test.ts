@@ -174,6 +174,7 @@ describe("uploads", () => {
   it("believes the server's verdict per file", () => {
     expect(verdictOf(200, '{"accepted":["1"]}', "x")).toEqual({ accepted: true, reason: "" });
     expect(verdictOf(200, '{"accepted":[],"refused":[{"name":"a","message":"no DICOM"}]}', "x")).toEqual({ accepted: false, reason: "a: no DICOM" });
+    expect(verdictOf(201, '{"accepted":["1"],"refused":[],"repeat":true,"message":"record again"}', "x")).toEqual({ accepted: true, repeat: true, reason: "record again" });
     expect(verdictOf(413, "", "too large")).toEqual({ accepted: false, reason: "too large" });
     expect(verdictOf(204, "", "x").accepted).toBe(true);
   });

@@ -9,12 +9,15 @@ const AT_ONCE = 3;
 export interface Verdict {
   accepted: boolean;
   reason: string;
+  /** Received, but taken so badly that it should be taken again before the patient leaves. */
+  repeat?: boolean;
 }
 
 interface Answer {
   accepted?: unknown[];
   refused?: { name?: string; message?: string }[];
   message?: string;
+  repeat?: boolean;
 }
 
 /** What the server's answer means for the file. An answer that names refused files is a refusal of those. */
@@ -28,7 +31,9 @@ export function verdictOf(status: number, body: string, fallback: string): Verdi
   }
   const refused = answer.refused ?? [];
   const reasons = refused.map((each) => [each.name, each.message].filter(Boolean).join(": ")).join("; ");
-  return { accepted: refused.length === 0, reason: reasons || answer.message || "" };
+  const verdict = { accepted: refused.length === 0, reason: reasons || answer.message || "" };
+  if (!answer.repeat) return verdict;
+  return { ...verdict, repeat: true, reason: [answer.message, reasons].filter(Boolean).join("; ") };
 }
 
 export function mountDropzone(element: HTMLElement): Unmount {
@@ -55,7 +60,8 @@ export function mountDropzone(element: HTMLElement): Unmount {
   const send = (files: File[], name: string): (() => Promise<void>) => {
     const shown = line(name);
     const settle = (verdict: Verdict, label: string): void => {
-      shown.item.className = verdict.accepted ? "accepted" : "refused";
+      shown.item.className = verdict.repeat ? "repeat" : verdict.accepted ? "accepted" : "refused";
+      if (verdict.repeat) shown.item.setAttribute("role", "alert");
       shown.bar.value = 100;
       shown.status.textContent = label;
       shown.reason.textContent = verdict.reason;
@@ -79,7 +85,7 @@ export function mountDropzone(element: HTMLElement): Unmount {
         };
         xhr.onload = () => {
           const verdict = verdictOf(xhr.status, xhr.responseText, t(errorKey(xhr.status)));
-          settle(verdict, verdict.accepted ? t("upload_accepted") : t("upload_refused"));
+          settle(verdict, verdict.repeat ? t("upload_repeat") : verdict.accepted ? t("upload_accepted") : t("upload_refused"));
           resolve();
         };
         xhr.onerror = () => {
