@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hub.ecg.errors import FormatFeature, NoLeads, RateMissing, RecordingTooLarge, Truncated, UnitsMissing
 from hub.ecg.formats.channels import is_ecg_label, is_other_signal, lead_of_label
-from hub.ecg.formats.edf import is_edf
+from hub.ecg.formats.edf import matches
 from hub.ecg.read import read_ecg
 from hub.errors import HubError, Malformed
 from tests.ecg.edf_files import Channel, EdfFile, ramp
@@ -339,7 +339,7 @@ class TestSizes:
             read_ecg({"x": bytes(data)})
 
     def test_a_text_that_begins_alike_is_no_edf(self) -> None:
-        assert not is_edf(b"0       X X X")
+        assert not matches(b"0       X X X")
 
 
 @given(

@@ -30,7 +30,7 @@ _VALUES_PER_BYTE = 8
 _FILTER = re.compile(r"\b(HP|LP|N|Notch)\s*:?\s*(\d+(?:\.\d+)?|\.\d+)\s*(m?)Hz", re.IGNORECASE)
 
 
-def is_edf(data: bytes) -> bool:
+def matches(data: bytes) -> bool:
     """Say whether bytes are an EDF or BDF file: its version field, and numbers where they belong."""
     return data[:8] in {EDF_START, BDF_START} and re.fullmatch(rb" *\d{1,4} *", data[252:256]) is not None
 

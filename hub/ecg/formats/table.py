@@ -41,16 +41,21 @@ class Format:
 @cache
 def formats() -> tuple[Format, ...]:
     """Return the formats in the order in which they are tried; the first that matches reads."""
-    from hub.ecg.formats import aecg, dicom, edf, muse, philips, scp
+    from hub.ecg.formats import aecg, cardiosoft, dicom, edf, mfer, mortara, muse, philips, schiller, scp, zoncare
     from hub.ecg.formats.sniff import is_dicom
 
     return (
         Format("dicom", "DICOM", is_dicom, dicom.read_dicom),
         Format("scp", "SCP-ECG", scp.matches, scp.read_scp),
-        Format("edf", "EDF", edf.is_edf, edf.read_edf),
+        Format("edf", "EDF", edf.matches, edf.read_edf),
         Format("aecg", "HL7 aECG", aecg.matches, aecg.read_aecg),
         Format("philips", "Philips ECG XML", philips.matches, philips.read_philips),
         Format("muse", "GE MUSE XML", muse.matches, muse.read_muse),
+        Format("cardiosoft", "GE CardioSoft XML", cardiosoft.matches, cardiosoft.read_cardiosoft),
+        Format("mortara", "Mortara ELI XML", mortara.matches, mortara.read_mortara),
+        Format("schiller", "Schiller SEMA XML", schiller.matches, schiller.read_schiller),
+        Format("zoncare", "Zoncare ZQECG XML", zoncare.matches, zoncare.read_zoncare),
+        Format("mfer", "MFER", mfer.matches, mfer.read_mfer),
     )
 
 
