@@ -129,7 +129,7 @@ def _made(statement: sa.ClauseElement, dialect: sa.Dialect) -> _Plan:
 
 
 def _result_processor(kind: "sa.types.TypeEngine[Any]", dialect: sa.Dialect) -> Convert:
-    if isinstance(kind, sa.Numeric):
+    if isinstance(kind, sa.Numeric | sa.Float):
         return None  # both drivers give floats as floats; to say so PostgreSQL's needs the type of a result
     return kind.dialect_impl(dialect).result_processor(dialect, None)
 
