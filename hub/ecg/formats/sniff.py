@@ -15,11 +15,8 @@ _KNOWN_STARTS: tuple[tuple[bytes, str], ...] = (
     (b"PK\x03\x04", "ZIP archive"),
     (b"\x1f\x8b", "gzip archive"),
     (b"MATLAB 5.0", "MATLAB 5 file"),
-    (b"ISHNE1.0", "ISHNE Holter recording"),
 )
-_KNOWN_ROOTS: tuple[tuple[bytes, str], ...] = (
-    (b"<CardiologyXML", "GE CardioSoft XML"),
-)
+_KNOWN_ROOTS: tuple[tuple[bytes, str], ...] = ()
 
 
 def is_dicom(data: bytes) -> bool:
@@ -53,9 +50,8 @@ def name_of_unread(data: bytes) -> str:
         return "SCP-ECG"
     head = data[:4096].replace(b"\x00", b"")
     by_start = [name for start, name in _KNOWN_STARTS if data.startswith(start)]
-    by_root = [name for root, name in _KNOWN_ROOTS if root in head]
-    if by_start or by_root:
-        return (by_start or by_root)[0]
+    if by_start:
+        return by_start[0]
     if head.lstrip(b"\xef\xbb\xbf\xff\xfe \r\n\t").startswith(b"<"):
         return "XML of an unknown kind"
     bare_matlab = _MATLAB_V4.match(data) is not None and data[20:24] == b"val\x00"

@@ -41,7 +41,20 @@ class Format:
 @cache
 def formats() -> tuple[Format, ...]:
     """Return the formats in the order in which they are tried; the first that matches reads."""
-    from hub.ecg.formats import aecg, cardiosoft, dicom, edf, mfer, mortara, muse, philips, schiller, scp, zoncare
+    from hub.ecg.formats import (
+        aecg,
+        cardiosoft,
+        dicom,
+        edf,
+        ishne,
+        mfer,
+        mortara,
+        muse,
+        philips,
+        schiller,
+        scp,
+        zoncare,
+    )
     from hub.ecg.formats.sniff import is_dicom
 
     return (
@@ -55,6 +68,7 @@ def formats() -> tuple[Format, ...]:
         Format("mortara", "Mortara ELI XML", mortara.matches, mortara.read_mortara),
         Format("schiller", "Schiller SEMA XML", schiller.matches, schiller.read_schiller),
         Format("zoncare", "Zoncare ZQECG XML", zoncare.matches, zoncare.read_zoncare),
+        Format("ishne", "ISHNE Holter", ishne.matches, ishne.read_ishne),
         Format("mfer", "MFER", mfer.matches, mfer.read_mfer),
     )
 
