@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from hub.errors import HubError, Rejected
 from hub.kit.clock import utcnow
+from hub.kit.fonts import font_file
 
 LABEL_KEYS = frozenset(
     {
@@ -287,7 +288,7 @@ def _covered() -> tuple[tuple[int, ...], tuple[int, ...]]:
 
     Read from the font's own character map, subtable format 12 (OpenType 1.9, "cmap").
     """
-    with _font_file().open("rb") as font:
+    with font_file().open("rb") as font:
 
         def unsigned(offset: int, size: int = 4) -> int:
             font.seek(offset)
@@ -393,12 +394,6 @@ def _qr(address: str) -> str:
     return buffer.getvalue().decode()
 
 
-def _font_file() -> Path:
-    import manimgx_fonts_cjk
-
-    return Path(str(manimgx_fonts_cjk.__file__)).with_name("NotoSansCJK-VF.otf.ttc")
-
-
 _COMPILING = Lock()
 
 
@@ -408,6 +403,6 @@ def _compiler() -> Any:
     import typst
 
     fonts = typst.Fonts(
-        include_system_fonts=False, include_embedded_fonts=False, font_paths=[_font_file().parent]
+        include_system_fonts=False, include_embedded_fonts=False, font_paths=[font_file().parent]
     )
     return typst.Compiler(_TEMPLATE, root=_TEMPLATE.parent, font_paths=fonts, ignore_system_fonts=True)

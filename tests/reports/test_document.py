@@ -138,7 +138,7 @@ class TestFont:
         assert missing_glyphs(RARE_NAME + "囍堃喆龑㵘䲜𬭊") == frozenset()
 
     def test_agrees_with_fonttools_on_every_code_point(self):
-        with TTCollection(str(document._font_file()), lazy=True) as collection:
+        with TTCollection(str(document.font_file()), lazy=True) as collection:
             best = collection.fonts[2].getBestCmap()
         selectors = {*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)}
         unseen = {*map(ord, "\t\n\r\x0b\x0c\x85\u2028\u2029\u00ad\u200b\u200c\u200d\u2060\ufeff")}
