@@ -153,7 +153,15 @@ class Listener:
             connection.close()
 
 
-ROOTS = ("AnnotatedECG", "restingecgdata", "RestingECG")
+ROOTS = (
+    "AnnotatedECG",
+    "restingecgdata",
+    "RestingECG",
+    "CardiologyXML",
+    "ECG ACQUISITION_TIME='1'",
+    "x.SchillerEDI",
+    "zqecg",
+)
 
 
 class TestNothingIsFetched:
