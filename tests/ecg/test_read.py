@@ -44,7 +44,6 @@ class TestSniff:
             (b"\x89PNG\r\n", "PNG"),
             (b"PK\x03\x04", "ZIP"),
             (b"\x12\x34\x00\x01\x00\x00\x00\x00\x00\x00\x88\x00\x00\x00\x0d\x0dSCPECG", "SCP-ECG"),
-            (b"<CardiologyXML><RestingECGMeasurements>", "CardioSoft"),
             (b"<html>", "XML"),
             (b"hello, world", "unknown"),
         ],
