@@ -6,7 +6,7 @@ imports numpy before it runs: that would cost every other command of the hub a t
 
 import typer
 
-from hub.ecg.cli import reading
+from hub.ecg.cli import measuring, reading, scoring
 
 app = typer.Typer(help="Read, convert and measure ECG files.", no_args_is_help=True)
 
@@ -17,3 +17,5 @@ def ecg() -> None:
 
 
 app.command("read")(reading.read)
+app.command("measure")(measuring.measure)
+app.command("score")(scoring.score)

@@ -1,0 +1,67 @@
+"""The accuracy tables, and how a folder is put through them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from hub.ecg.scoring.atrial import Fibrillation, PWaves
+from hub.ecg.scoring.boundaries import BoundaryTable
+from hub.ecg.scoring.cases import Case, Half, cases
+from hub.ecg.scoring.detection import Detection
+from hub.ecg.scoring.intervals import IntervalTable
+
+
+class Table(Protocol):
+    """One accuracy table: fed case by case, so that no recording stays in memory."""
+
+    name: str
+
+    def add(self, case: Case) -> None:
+        """Score one record."""
+
+    def result(self) -> dict[str, Any]:
+        """Return the table, JSON-ready."""
+
+
+TABLES: tuple[Callable[[], Table], ...] = (Detection, IntervalTable, BoundaryTable, PWaves, Fibrillation)
+"""Every table of ``hub ecg score``, in the order of printing. A new one is a line here."""
+
+
+def score(folder: Path, half: Half = "all") -> dict[str, Any]:
+    """Measure the annotated records of a folder and hold the results against their marks.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        As `hub.ecg.scoring.cases.cases` takes it.
+    half : str
+        ``odd``, ``even`` or ``all`` of the records.
+
+    Returns
+    -------
+    dict
+        ``half``, ``records`` (none is left out), ``failed`` by record, ``ms`` of processor time for a
+        measurement, and each of `TABLES` by name.
+    """
+    tables = [make() for make in TABLES]
+    names: list[str] = []
+    failed: dict[str, str] = {}
+    seconds: list[float] = []
+    for case in cases(folder, half):
+        names.append(case.name)
+        if case.error:
+            failed[case.name] = case.error
+        else:
+            seconds.append(case.seconds)
+        for table in tables:
+            table.add(case)
+    took = np.array(seconds or [0.0]) * 1000.0
+    return {
+        "half": half,
+        "records": len(names),
+        "failed": failed,
+        "ms": {"median": round(float(np.median(took)), 1), "p99": round(float(np.percentile(took, 99)), 1)},
+        **{table.name: table.result() for table in tables},
+    }
