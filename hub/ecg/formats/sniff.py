@@ -16,7 +16,6 @@ _KNOWN_STARTS: tuple[tuple[bytes, str], ...] = (
     (b"\x1f\x8b", "gzip archive"),
     (b"MATLAB 5.0", "MATLAB 5 file"),
 )
-_KNOWN_ROOTS: tuple[tuple[bytes, str], ...] = ()
 
 
 def is_dicom(data: bytes) -> bool:
