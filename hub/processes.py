@@ -25,6 +25,7 @@ from hub.dicom.qr_services import qr_services
 from hub.dicom.wire.service import Service
 from hub.errors import HubError
 from hub.jobs.worker import run_worker
+from hub.worklist.ecg_watch import start_watching
 from hub.worklist.mpps import mpps_service
 from hub.worklist.mwl import mwl_service
 
@@ -129,6 +130,7 @@ def run_one_worker(settings: Settings, slot: str) -> None:
     stop = threading.Event()
     until_told(stop)
     log.info("worker_started", slot=slot)
+    start_watching(context, stop)
     run_worker(context, stop, f"{socket.gethostname()}-{slot}")
     context.db.dispose()
 

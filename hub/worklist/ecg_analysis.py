@@ -5,6 +5,7 @@ its way to the reader all the same.
 """
 
 import json
+import threading
 import zlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -33,11 +34,17 @@ log = structlog.get_logger()
 AT_ONCE_SECONDS = 60.0
 """Recordings up to this length are analysed before the sender is answered; longer ones by a job."""
 
+TURN_SECONDS = 1.0
+"""So long an ECG waits for its turn to be analysed while its sender waits; after that a job does it."""
+
 FAILED = "failed"
 """Stands for the verdict of an ECG that could not be analysed."""
 
 _LEVELS = ("critical", "urgent", "note")
 _DAYS_A_YEAR = 365.25
+
+_turn = threading.Lock()
+"""One at a time: several at once would all be late, and hold up whatever else the process does."""
 
 
 @dataclass(frozen=True)
@@ -142,9 +149,12 @@ def on_receipt(context: Context, study_id: str, source_id: str, waveform: Wavefo
         study = CatalogueRepository(session).study(study_id)
     if known is not None and is_current(known, profile):
         return known
-    if study is None or waveform.duration_s > AT_ONCE_SECONDS:
+    if study is None or waveform.duration_s > AT_ONCE_SECONDS or not _turn.acquire(timeout=TURN_SECONDS):
         return None
-    return make(study_id, source_id, waveform, person_of(study), profile, context.clock())
+    try:
+        return make(study_id, source_id, waveform, person_of(study), profile, context.clock())
+    finally:
+        _turn.release()
 
 
 def keep(session: Session, context: Context, rows: Collection[EcgAnalysis], study_id: str) -> None:

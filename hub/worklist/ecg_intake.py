@@ -67,10 +67,10 @@ def keep(context: Context, group: Group, origin: Origin, site: Site, details: Ec
     """
     receipt = _file(context, group, origin, site, details)
     urgent = details.chest_pain or details.urgency == "critical"
-    if urgent:
+    if urgent:  # it is in its place without the machine's opinion, and does not wait for it
         _open(context, receipt, details, None)
     analysis = _analysed(context, receipt)
-    if not urgent or analysis is not None:
+    if analysis is not None or not urgent:
         _open(context, receipt, details, analysis)
     with context.db.reading() as session:
         return Kept(receipt, analysis, _number(session, receipt, origin.site_id))
@@ -174,7 +174,7 @@ def _open(context: Context, receipt: EcgReceipt, details: EcgDetails, analysis: 
             matching.open_exam(session, study.id, study.settle_reason, settings=settings, now=now)
             if analysis is not None:
                 ecg_analysis.keep(session, context, [analysis], study.id)
-            elif receipt.waveform.duration_s > ecg_analysis.AT_ONCE_SECONDS:
+            else:
                 ecg_analysis.analyse_soon(session, study.id)
     except HubError as error:
         log.warning("exam_not_opened", study_uid=receipt.study_uid, error=error.code)
