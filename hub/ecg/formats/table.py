@@ -44,10 +44,13 @@ def formats() -> tuple[Format, ...]:
     from hub.ecg.formats import (
         aecg,
         cardiosoft,
+        contec,
         dicom,
+        edan,
         edf,
         ishne,
         mfer,
+        mindray,
         mortara,
         muse,
         philips,
@@ -69,6 +72,9 @@ def formats() -> tuple[Format, ...]:
         Format("schiller", "Schiller SEMA XML", schiller.matches, schiller.read_schiller),
         Format("zoncare", "Zoncare ZQECG XML", zoncare.matches, zoncare.read_zoncare),
         Format("ishne", "ISHNE Holter", ishne.matches, ishne.read_ishne),
+        Format("contec", "Contec ECG90A", contec.matches, contec.read_contec),
+        Format("mindray", "Mindray BeneHeart R12", mindray.matches, mindray.read_mindray),
+        Format("edan", "Edan Holter", edan.matches, edan.read_edan),
         Format("mfer", "MFER", mfer.matches, mfer.read_mfer),
     )
 
