@@ -7,7 +7,6 @@ from hub.ecg.analysis.hints_rules import Limits
 
 _LATERAL = ("I", "V6")
 _FIRST_SHARE = 0.3
-_LAST_SHARE = 2 / 3
 _P_ABSENT = 0.2
 
 
@@ -23,34 +22,37 @@ def wide_qrs(facts: Facts, limits: Limits) -> Evidence | None:
 
 
 def lbbb(facts: Facts, limits: Limits) -> Evidence | None:
-    """Wide QRS, negative in V1, with a broad R without Q in I and V6."""
+    """Wide QRS, mostly negative in V1, with a broad R without Q in V6 or I and neither of them negative."""
     qrs, right = _wide(facts, limits), facts.qrs("V1")
-    left = [facts.qrs(lead) for lead in _LATERAL]
-    if qrs is None or right is None or facts.paced:
+    left = {lead: found for lead in _LATERAL if (found := facts.qrs(lead)) is not None}
+    if qrs is None or right is None or not left or facts.paced:
         return None
     if right.sum() >= 0 or right.max() > limits["share"] * -right.min():
         return None
-    for lead in left:
-        if lead is None or lead.sum() <= 0 or -_beginning(lead).min() > limits["q_mv"]:
-            return None
-        if -lead.min() > limits["share"] * lead.max():
-            return None
-    return Evidence(("V1", *_LATERAL), {"qrs_ms": qrs, "limit_qrs_ms": limits["qrs_ms"]})
+    if any(lead.sum() <= 0 for lead in left.values()):
+        return None
+    broad = [name for name, lead in left.items() if _is_plain_r(lead, limits)]
+    if not broad:
+        return None
+    return Evidence(("V1", *broad), {"qrs_ms": qrs, "limit_qrs_ms": limits["qrs_ms"]})
+
+
+def _is_plain_r(qrs: Floats, limits: Limits) -> bool:
+    return bool(-_beginning(qrs).min() <= limits["q_mv"] and -qrs.min() <= limits["share"] * float(qrs.max()))
 
 
 def rbbb(facts: Facts, limits: Limits) -> Evidence | None:
-    """Wide QRS with a late R in V1 or V2 and a broad S in I or V6."""
-    qrs = _wide(facts, limits)
-    if qrs is None or facts.paced:
+    """Wide QRS with a late R in V1 that its S does not dwarf, and a broad S in I or V6."""
+    qrs, right = _wide(facts, limits), facts.qrs("V1")
+    if qrs is None or right is None or facts.paced:
         return None
-    for lead in ("V1", "V2"):
-        right = facts.qrs(lead)
-        if right is None or right[round(_LAST_SHARE * len(right) * 0.75) :].max() < limits["late_r_mv"]:
-            continue
-        broad = [name for name in _LATERAL if _s_ms(facts, name, limits) >= limits["s_ms"]]
-        if broad:
-            return Evidence((lead, *broad), {"qrs_ms": qrs, "limit_qrs_ms": limits["qrs_ms"]})
-    return None
+    late = float(right[len(right) // 2 :].max())
+    if late < limits["late_r_mv"] or late < limits["late_r_share"] * -float(right.min()):
+        return None
+    broad = [name for name in _LATERAL if _s_ms(facts, name, limits) >= limits["s_ms"]]
+    if not broad:
+        return None
+    return Evidence(("V1", *broad), {"qrs_ms": qrs, "limit_qrs_ms": limits["qrs_ms"]})
 
 
 def _beginning(qrs: Floats) -> Floats:

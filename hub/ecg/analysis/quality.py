@@ -30,10 +30,12 @@ _ORDER = (
     "leads_missing",
 )
 _BAD = frozenset({"lead_off", "flat", "clipped"})
-_PER_LEAD = frozenset({*_BAD, "mains", "muscle", "wander"})
+_NOISE = frozenset({"mains", "muscle"})
+_PER_LEAD = frozenset({*_BAD, *_NOISE, "wander"})
 _DERIVED = ("III", "aVR", "aVL", "aVF")
 _QRS_REACH_S = 0.1
 _LEAST_REACH = 4
+_ENOUGH = 2000
 
 
 def assess(waveform: Waveform, measurement: Measurement | None = None) -> Quality:
@@ -126,7 +128,8 @@ def _units(waveform: Waveform, limits: Mapping[str, float]) -> list[Finding]:
 
 def _spread(lead: Floats) -> float:
     """Return peak to peak in mV without the outermost hundredth: a spike is not a scale."""
-    present = lead[np.isfinite(lead)]
+    present = lead[:: max(1, len(lead) // _ENOUGH)]
+    present = present[np.isfinite(present)]
     if not present.size:
         return 0.0
     count = present.size // 200
@@ -200,7 +203,7 @@ def _judged(leads: tuple[str, ...], found: list[Finding]) -> Quality:
     for each in found:
         for lead in each.leads:
             if lead in grades and grades[lead] != "bad":
-                bad = each.code in _BAD or (each.repeat and each.code in _PER_LEAD)
+                bad = each.code in _BAD or (each.repeat and each.code in _NOISE)
                 grades[lead] = "bad" if bad else "usable"
     verdict: Literal["good", "usable", "repeat"]
     verdict = "repeat" if any(each.repeat for each in found) else "usable" if found else "good"

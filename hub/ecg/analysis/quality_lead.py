@@ -16,12 +16,16 @@ _BESIDE_HZ = (1.5, 4.0)
 _MAINS_BLOCK_S = 10.0
 _SHORTEST_MAINS_S = 1.0
 _MUSCLE_FROM_HZ = 35.0
+_MUSCLE_RATE_HZ = 140.0
+_LEAST_BLOCKS = 4
 _QUIET_BLOCK_S = 0.1
 _QUIET_PERCENTILE = 30
 _WANDER_S = 1.0
 _SWING_S = 2.0
-_STEEP_MV = 0.03
-"""A wave turns round slowly; where a lead runs into its rail it stops from a slope of this much a sample."""
+_STEEP_MV_PER_S = 2.0
+_STEEP_STEPS = 2.5
+"""The top of a wave turns round slowly, a rail cuts it off: a slope beside a flat stretch of at least this
+much, and more than the recorder's own steps explain."""
 
 _RAIL_SAMPLES = 4
 _RAIL_REST_S = 0.3
@@ -73,21 +77,21 @@ def measure_leads(waveform: Waveform) -> LeadSignal:
         Arrays of shape ``(n_leads,)``. What a recording is too short or too slow for is 0.
     """
     rate = waveform.rate_hz
-    missing = ~np.isfinite(waveform.samples_mv)
-    samples = bridged(waveform.samples_mv, missing)
+    # Rows in memory are leads here: what runs along time runs along contiguous samples.
+    samples = np.ascontiguousarray(waveform.samples_mv.T)
+    missing = ~np.isfinite(samples)
+    samples = bridged(samples, missing)
     mains = _mains_uv(samples, rate)
     wander, baseline = _wander(samples, rate)
+    rails = [
+        _rail_samples(lead, lsb_mv, rate, gaps)
+        for lead, lsb_mv, gaps in zip(samples, waveform.lsb_mv, missing, strict=True)
+    ]
     return LeadSignal(
-        missing_s=np.array([longest(column) for column in missing.T]) / rate,
+        missing_s=np.array([longest(lead) for lead in missing]) / rate,
         stuck_s=_stuck_samples(samples, missing) / rate,
         swing_mv=_swing_mv(samples - baseline, rate),
-        rail_s=np.array(
-            [
-                _rail_samples(samples[:, i], waveform.lsb_mv[i], rate, missing[:, i])
-                for i in range(samples.shape[1])
-            ]
-        )
-        / rate,
+        rail_s=np.array(rails) / rate,
         mains_uv=mains,
         muscle_uv=_muscle_uv(samples, rate, mains),
         wander_mv=wander,
@@ -95,14 +99,14 @@ def measure_leads(waveform: Waveform) -> LeadSignal:
 
 
 def bridged(samples_mv: Floats, missing: NDArray[np.bool_]) -> Floats:
-    """Return samples with gaps closed by straight lines, a lead without any sample as zeros."""
+    """Return rows with gaps closed by straight lines, a lead without any sample as zeros."""
     if not missing.any():
         return samples_mv
     samples = samples_mv.copy()
-    places = np.arange(len(samples))
-    for column in np.flatnonzero(missing.any(axis=0)):
-        gap = missing[:, column]
-        samples[:, column] = 0.0 if gap.all() else np.interp(places, places[~gap], samples_mv[~gap, column])
+    places = np.arange(samples.shape[1])
+    for row in np.flatnonzero(missing.any(axis=1)):
+        gap = missing[row]
+        samples[row] = 0.0 if gap.all() else np.interp(places, places[~gap], samples_mv[row, ~gap])
     return samples
 
 
@@ -116,31 +120,31 @@ def longest(flags: NDArray[np.bool_]) -> int:
 
 def _stuck_samples(samples: Floats, missing: NDArray[np.bool_]) -> Floats:
     """Return the longest run of one value in every lead, gaps not counted."""
-    same = (np.diff(samples, axis=0) == 0) & ~missing[1:]
-    return np.array([longest(column) + 1 if column.any() else 0 for column in same.T], dtype=np.float64)
+    same = (samples[:, 1:] == samples[:, :-1]) & ~missing[:, 1:]
+    return np.array([longest(lead) + 1 if lead.any() else 0 for lead in same], dtype=np.float64)
 
 
 def _wander(samples: Floats, rate: float) -> tuple[Floats, Floats]:
     """Return the peak to peak of the slow part, shape (n_leads,), and the slow part itself."""
     from scipy.ndimage import uniform_filter1d
 
-    width = min(len(samples), max(1, round(_WANDER_S * rate)))
-    slow = uniform_filter1d(samples, width, axis=0, mode="nearest")
-    inner = slow[width // 2 : len(slow) - width // 2]
-    return np.asarray(np.ptp(inner if len(inner) else slow, axis=0)), slow
+    width = min(samples.shape[1], max(1, round(_WANDER_S * rate)))
+    slow = uniform_filter1d(samples, width, axis=1, mode="nearest")
+    inner = slow[:, width // 2 : slow.shape[1] - width // 2]
+    return np.asarray(np.ptp(inner if inner.size else slow, axis=1), dtype=np.float64), slow
 
 
 def _swing_mv(level: Floats, rate: float) -> Floats:
     size = max(1, round(_SWING_S * rate))
-    count = max(1, len(level) // size)
-    if len(level) < size:
-        return np.asarray(np.ptp(level, axis=0), dtype=np.float64)
-    blocks = level[: count * size].reshape(count, size, -1)
-    return np.asarray(np.median(np.ptp(blocks, axis=1), axis=0), dtype=np.float64)
+    count = level.shape[1] // size
+    if not count:
+        return np.asarray(np.ptp(level, axis=1), dtype=np.float64)
+    blocks = level[:, : count * size].reshape(len(level), count, size)
+    return np.asarray(np.median(np.ptp(blocks, axis=2), axis=1), dtype=np.float64)
 
 
 def _rail_samples(lead: Floats, lsb_mv: float | None, rate: float, missing: NDArray[np.bool_]) -> int:
-    """Return how many samples lie on a rail: flat at an extreme that was reached in full flight."""
+    """Return how many samples lie on a rail: flat at an extreme, cut off in full flight on both sides."""
     low, high = float(lead.min()), float(lead.max())
     if high == low:
         return 0
@@ -153,49 +157,57 @@ def _rail_samples(lead: Floats, lsb_mv: float | None, rate: float, missing: NDAr
         if on.sum() < _RAIL_SAMPLES:
             continue
         edges = np.flatnonzero(np.diff(np.concatenate([[False], on, [False]])))
-        for start, stop in zip(edges[::2], edges[1::2], strict=True):
-            if stop - start >= _RAIL_SAMPLES and _flew_into(lead, int(start), int(stop), rate):
-                found += int(stop - start)
+        for start, stop in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+            if stop - start >= _RAIL_SAMPLES and _cut_off(lead, start, stop, lsb_mv, rate):
+                found += stop - start
     return found
 
 
-def _flew_into(lead: Floats, start: int, stop: int, rate: float) -> bool:
-    """Say whether a flat stretch begins or ends in a slope, or is too long for any wave's top."""
-    before = abs(lead[start] - lead[start - 1]) if start else 0.0
-    after = abs(lead[stop] - lead[stop - 1]) if stop < len(lead) else 0.0
-    return bool(max(before, after) >= _STEEP_MV or stop - start >= _RAIL_REST_S * rate)
+def _cut_off(lead: Floats, start: int, stop: int, lsb_mv: float | None, rate: float) -> bool:
+    """Say whether a flat stretch begins and ends in a slope, or is too long for any wave's top."""
+    if stop - start >= _RAIL_REST_S * rate:
+        return True
+    if not start or stop == len(lead):
+        return False
+    slope = min(abs(lead[start] - lead[start - 1]), abs(lead[stop] - lead[stop - 1]))
+    return bool(slope >= max(_STEEP_MV_PER_S / rate, _STEEP_STEPS * (lsb_mv or 0.0)))
 
 
 def _mains_uv(samples: Floats, rate: float) -> Floats:
     """Return the amplitude of a mains line that stands out of its neighbourhood, in uV."""
-    size = min(len(samples), round(_MAINS_BLOCK_S * rate))
-    result = np.zeros(samples.shape[1])
+    n_leads, n_samples = samples.shape
+    size = min(n_samples, round(_MAINS_BLOCK_S * rate))
+    result = np.zeros(n_leads)
     if size < _SHORTEST_MAINS_S * rate or rate < 2 * (MAINS_HZ[0] + _BESIDE_HZ[1]):
         return result
-    blocks = samples[: len(samples) // size * size].reshape(-1, size, samples.shape[1])
-    window = np.hanning(size)
-    step = rate / size
-    wanted = np.arange(
-        int((MAINS_HZ[0] - _BESIDE_HZ[1]) / step), int((MAINS_HZ[1] + _BESIDE_HZ[1]) / step) + 1
-    )
-    wanted = wanted[wanted <= size // 2]
-    centred = (blocks - blocks.mean(axis=1, keepdims=True)) * window[:, None]
-    spectrum = np.abs(np.fft.rfft(centred, axis=1)[:, wanted]) * (2.0 / window.sum())
-    level = np.sqrt((spectrum**2).mean(axis=0)) * 1000.0
-    hz = wanted * step
+    blocks = samples[:, : n_samples // size * size].reshape(n_leads, -1, size)
+    window, hz = _mains_window(size, rate)
+    centred = (blocks - blocks.mean(axis=2, keepdims=True)) * window
+    wanted = slice(int(hz[0] * size / rate + 0.5), int(hz[0] * size / rate + 0.5) + len(hz))
+    spectrum = np.abs(np.fft.rfft(centred, axis=2)[:, :, wanted]) * (2.0 / window.sum())
+    level = np.sqrt((spectrum**2).mean(axis=1)) * 1000.0
     for line in MAINS_HZ:
         away = np.abs(hz - line)
         beside = (away >= _BESIDE_HZ[0]) & (away <= _BESIDE_HZ[1])
-        on = away <= max(_MAINS_REACH_HZ, step)
+        on = away <= max(_MAINS_REACH_HZ, rate / size)
         if not beside.any() or not on.any():
             continue
-        peak = level[on].max(axis=0)
-        ground = np.median(level[beside], axis=0)
+        peak = level[:, on].max(axis=1)
+        ground = np.median(level[:, beside], axis=1)
         result = np.maximum(result, np.where(peak > _STANDS_OUT * ground, peak, 0.0))
     return result
 
 
-_STANDS_OUT = 4.0
+@lru_cache(maxsize=16)
+def _mains_window(size: int, rate: float) -> tuple[Floats, Floats]:
+    """Return the taper of one block and the frequencies around the mains lines that are looked at."""
+    step = rate / size
+    low, high = MAINS_HZ[0] - _BESIDE_HZ[1], min(MAINS_HZ[1] + _BESIDE_HZ[1], rate / 2)
+    hz = np.arange(int(low / step), int(high / step) + 1) * step
+    return np.hanning(size).astype(np.float64), hz.astype(np.float64)
+
+
+_STANDS_OUT = 3.0
 """Times that a mains line must be above its neighbourhood: steep QRS complexes reach into 50 Hz too."""
 
 
@@ -210,12 +222,10 @@ def _muscle_uv(samples: Floats, rate: float, mains_uv: Floats) -> Floats:
     from scipy.signal import sosfilt
 
     size = round(_QUIET_BLOCK_S * rate)
-    if rate < 4 * _MUSCLE_FROM_HZ or len(samples) < 4 * size:
-        return np.zeros(samples.shape[1])
-    # Rows in memory are leads here: the filter runs along contiguous samples.
-    rows = np.ascontiguousarray(samples.T)
-    high = sosfilt(_muscle_band(rate), rows - rows[:, :1], axis=1)
+    if rate < _MUSCLE_RATE_HZ or samples.shape[1] < _LEAST_BLOCKS * size:
+        return np.zeros(len(samples))
+    high = sosfilt(_muscle_band(rate), samples - samples[:, :1], axis=1)
     count = high.shape[1] // size
-    power = (high[:, : count * size].reshape(len(rows), count, size) ** 2).mean(axis=2)
+    power = (high[:, : count * size].reshape(len(samples), count, size) ** 2).mean(axis=2)
     quiet = np.percentile(power, _QUIET_PERCENTILE, axis=1) * 1e6
     return np.asarray(np.sqrt(np.maximum(0.0, quiet - mains_uv**2 / 2.0)), dtype=np.float64)

@@ -192,7 +192,7 @@ def r_on_t(facts: Facts, limits: Limits) -> Evidence | None:
             continue
         coupling = facts.seconds(onset - start) * 1000.0
         early = coupling < limits["premature"] * typical and coupling < qt - limits["margin_ms"]
-        if width is not None and width >= limits["qrs_ms"] and early:
+        if width is not None and limits["qrs_ms"] <= width <= limits["qrs_most_ms"] and early:
             return Evidence(numbers={"coupling_ms": coupling, "qt_ms": qt, "qrs_ms": width})
     return None
 

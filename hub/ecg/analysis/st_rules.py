@@ -59,14 +59,21 @@ def udmi_limit_mv(lead: str, limits: Limits, sex: str, age_years: float | None) 
     return limits["v2v3_men_young_mv" if young_man else "v2v3_men_40_mv"]
 
 
-def _raised(facts: Facts, limit_of: Mapping[str, float], exclusive: Iterable[str] = ()) -> dict[str, float]:
-    """Return J-point elevations in mV of all leads that reach their limit beside a contiguous one."""
+def _raised(
+    facts: Facts, limit_of: Mapping[str, float], lasting_share: float, exclusive: Iterable[str] = ()
+) -> dict[str, float]:
+    """Return J-point elevations in mV of all leads that reach their limit beside a contiguous one.
+
+    A level that has fallen below a share of the limit 60 ms later was the end of QRS and no ST segment.
+    """
     over = {}
     for lead, limit in limit_of.items():
         level = facts.of_lead(lead, "st_j_uv")
         if level is None:
             continue
-        mv = level / _UV
+        mv, later = level / _UV, facts.of_lead(lead, "st_j60_uv")
+        if later is not None and later / _UV < lasting_share * limit:
+            continue
         if mv > limit + _ROUNDING_MV or (mv >= limit - _ROUNDING_MV and lead not in exclusive):
             over[lead] = mv
     paired = {lead for pair in CONTIGUOUS if set(pair) <= set(over) for lead in pair}
@@ -91,7 +98,7 @@ def _confounders(facts: Facts) -> dict[str, float]:
         found["lbbb"] = 1.0
     elif (
         qrs is not None
-        and qrs >= usual_limits("wide_qrs")["qrs_ms"]
+        and qrs >= usual_limits("st_elevation_doubtful")["wide_ms"]
         and not rbbb(facts, usual_limits("rbbb"))
     ):
         found["qrs_ms"] = qrs
@@ -105,7 +112,7 @@ def _hypertrophy(facts: Facts) -> dict[str, float]:
 
 def _elevated(facts: Facts, limits: Limits) -> dict[str, float]:
     limit_of = {lead: udmi_limit_mv(lead, limits, facts.sex, facts.age_years) for lead in _leads()}
-    return _raised(facts, limit_of)
+    return _raised(facts, limit_of, limits["lasting_share"])
 
 
 def st_elevation(facts: Facts, limits: Limits) -> Evidence | None:
@@ -166,7 +173,7 @@ def mi_pattern(facts: Facts, limits: Limits) -> Evidence | None:
     limit_of = {
         lead: limits["v1v3_mv"] if lead in _RIGHT else limits["mv"] for lead in _leads() if lead not in _EXTRA
     }
-    raised = _raised(facts, limit_of, _RIGHT if "v1v3_exclusive" in limits else ())
+    raised = _raised(facts, limit_of, limits["lasting_share"], _RIGHT if "v1v3_exclusive" in limits else ())
     numbers: dict[str, float] = {}
     for lead, mv in raised.items():
         numbers |= {f"{lead}_mv": mv, f"limit_{lead}_mv": limit_of[lead]}

@@ -10,7 +10,7 @@ Sources: Sensors 2019, 19, 2920 (exact algebra of all swaps); J Electrocardiol 2
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from math import exp
+from math import atan2, cos, exp, log1p, radians, sin, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,6 +104,37 @@ def coefficients() -> Coefficients:
     )
 
 
+@dataclass(frozen=True, eq=False)
+class Window:
+    """One part of the median beat as far as the model needs it; leads I, II, V1-V6 in this order.
+
+    Attributes
+    ----------
+    moments : numpy.ndarray
+        Mean products of the leads with each other, shape (8, 8), in mV².
+    sums : numpy.ndarray
+        Sums over the samples, shape (8,).
+    heights : numpy.ndarray
+        Peak to peak, shape (9,), in mV; the ninth is lead III.
+    """
+
+    moments: Floats
+    sums: Floats
+    heights: Floats
+
+    @property
+    def size(self) -> float:
+        """Root mean square over I, II, III and V1-V6: the same whatever limb electrodes are interchanged."""
+        total = float(np.trace(self.moments)) + self.third
+        return float(np.sqrt(total / (len(_NEEDED) + 1))) + _LEAST_MV
+
+    @property
+    def third(self) -> float:
+        """Mean square of lead III."""
+        m = self.moments
+        return max(0.0, float(m[0, 0] + m[1, 1] - 2 * m[0, 1]))
+
+
 def swaps(measurement: Measurement, *, doubtful: frozenset[str] = frozenset()) -> tuple[Finding, ...]:
     """Say which limb electrodes may be interchanged.
 
@@ -126,22 +157,22 @@ def swaps(measurement: Measurement, *, doubtful: frozenset[str] = frozenset()) -
     # A flat II or III is what a swap with the right leg leaves; any other doubtful lead forbids a conclusion.
     if median is None or median.n_beats < limits["least_beats"] or doubtful - set(_FLAT_LEAD.values()):
         return ()
-    parts = parts_of(median)
-    if parts is None:
+    windows = windows_of(median)
+    if windows is None:
         return ()
-    legs = _leg_swaps(parts, limits)
-    return legs if legs or doubtful else _arm_swaps(parts, measurement, limits)
+    legs = _leg_swaps(windows, limits)
+    return legs if legs or doubtful else _arm_swaps(windows, measurement, limits)
 
 
 def _arm_swaps(
-    parts: Mapping[str, Floats], measurement: Measurement, limits: Mapping[str, float]
+    windows: Mapping[str, Window], measurement: Measurement, limits: Mapping[str, float]
 ) -> tuple[Finding, ...]:
-    likely = likelihoods(parts, has_p=_has_p(measurement))
+    likely = likelihoods(windows, has_p=_has_p(measurement))
     arm = sum(each for code, each in likely.items() if code not in _WITHOUT_RIGHT_ARM)
     if arm < limits["arm_likelihood"]:
         if likely["swap_la_ll"] < limits["la_ll_likelihood"]:
             return ()
-    elif _mirrored(parts):
+    elif _mirrored(windows):
         return (Finding("dextrocardia", ("I", *PRECORDIAL), limits["dextrocardia_likelihood"], repeat=True),)
     ranked = sorted((code for code in likely if code), key=lambda code: -likely[code])
     numbers = {"usual_likelihood": round(likely[""], 4)}
@@ -157,42 +188,48 @@ def _has_p(measurement: Measurement) -> bool:
     return share is not None and share >= read_table("swaps")["limits"]["p_share"]
 
 
-def parts_of(median: MedianBeat) -> Mapping[str, Floats] | None:
-    """Cut the median beat into its windows: leads I, II, V1-V6 as columns, each against its baseline.
+def windows_of(median: MedianBeat) -> Mapping[str, Window] | None:
+    """Cut the median beat into its windows, each against its own baseline.
 
     None where a lead is absent or the beat too short for that.
     """
     if not set(_NEEDED) <= set(median.leads):
         return None
-    columns = [median.leads.index(name) for name in _NEEDED]
-    beat = median.samples_mv[:, columns]
+    beat = median.samples_mv[:, [median.leads.index(name) for name in _NEEDED]]
 
     def at(ms: float) -> int:
         return median.fiducial + round(ms * median.rate_hz / 1000.0)
 
-    parts = {}
+    windows = {}
     for name, (start, stop) in WINDOWS_MS.items():
         if at(start) < 0 or at(stop) > len(beat) or at(stop) - at(start) < len(_NEEDED):
             return None
         cut = beat[at(start) : at(stop)]
         base = np.linspace(cut[0], cut[-1], len(cut)) if name == "p" else beat[at(_BASE_MS)]
-        parts[name] = cut - base
-    return parts if all(np.isfinite(part).all() for part in parts.values()) else None
+        cut = cut - base
+        if not np.isfinite(cut).all():
+            return None
+        windows[name] = Window(
+            cut.T @ cut / len(cut),
+            cut.sum(axis=0),
+            np.ptp(np.column_stack([cut, cut[:, 1] - cut[:, 0]]), axis=0),
+        )
+    return windows
 
 
-def likelihoods(parts: Mapping[str, Floats], *, has_p: bool) -> dict[str, float]:
+def likelihoods(windows: Mapping[str, Window], *, has_p: bool) -> dict[str, float]:
     """Return the likelihood of each arrangement of the limb electrodes; "" is the usual one.
 
     Parameters
     ----------
-    parts : mapping of str to numpy.ndarray
-        From `parts_of`.
+    windows : mapping of str to Window
+        From `windows_of`.
     has_p : bool
         Whether there are P waves to be looked at.
     """
     known = coefficients()
     scores = {
-        code: float(features(parts, limb_matrix(seen), known, has_p=has_p) @ known.weights)
+        code: float(features(windows, limb_matrix(seen), known, has_p=has_p) @ known.weights)
         for code, seen in SEEN_BY_CABLE.items()
     }
     best = max(scores.values())
@@ -201,51 +238,42 @@ def likelihoods(parts: Mapping[str, Floats], *, has_p: bool) -> dict[str, float]
     return {code: each / total for code, each in odds.items()}
 
 
-def features(parts: Mapping[str, Floats], matrix: Floats, known: Coefficients, *, has_p: bool) -> Floats:
+def features(windows: Mapping[str, Window], matrix: Floats, known: Coefficients, *, has_p: bool) -> Floats:
     """Return how usual the recording looks once a supposed swap is undone, shape (n_features,).
 
     For QRS, T and P: how far leads I and II are from what V1-V6 let expect, and where the axis points.
     """
     values: list[float] = []
-    undo = np.linalg.inv(matrix).T
+    undo = np.linalg.inv(matrix)
     for name in WINDOWS_MS:
-        part = parts[name]
-        limb = part[:, :2] @ undo
+        window = windows[name]
         if name == "p" and not has_p:
-            values += [0.0, 0.0, 0.0]
+            values += [0.0] * 3
             continue
-        # I, II and III together and V1-V6 keep their size whatever swap there is or is supposed.
-        three = np.column_stack([part, part[:, 1] - part[:, 0]])
-        size = float(np.sqrt((three**2).mean())) + _LEAST_MV
-        rest = (limb - part[:, 2:] @ known.limb_from_v[name]) / size
-        distance = float(((rest @ known.precision[name]) * rest).sum(axis=1).mean())
-        values.append(-float(np.log1p(distance)))
-        axis = _axis(limb)
+        # What is left of I and II is a weighted sum of all eight leads.
+        rest = np.hstack([undo, -known.limb_from_v[name].T])
+        distance = float(np.trace(known.precision[name] @ rest @ window.moments @ rest.T)) / window.size**2
+        values.append(-log1p(max(0.0, distance)))
+        one, two = undo @ window.sums[:2]
+        axis = atan2((two - one / 2) * 2 / sqrt(3), one)
         if name == "p":
-            clear = min(1.0, float(np.abs(limb).max()) / _P_MV)
-            off = axis - np.radians(_P_AXIS_DEG)
-            values += [clear * float(np.cos(off)), clear * float(np.cos(2 * off))]
+            clear = min(1.0, float(window.heights[[0, 1, 8]].max()) / _P_MV)
+            off = axis - radians(_P_AXIS_DEG)
+            values += [clear * cos(off), clear * cos(2 * off)]
         else:
-            values += [
-                float(np.cos(axis)),
-                float(np.sin(axis)),
-                float(np.cos(2 * axis)),
-                float(np.sin(2 * axis)),
-            ]
+            values += [cos(axis), sin(axis), cos(2 * axis), sin(2 * axis)]
     return np.array(values)
 
 
-def _axis(limb: Floats) -> float:
-    """Return the direction of the area in the frontal plane in radians, from leads I and aVF."""
-    one, two = limb.sum(axis=0)
-    return float(np.arctan2((two - one / 2) * 2 / np.sqrt(3), one))
-
-
-def _leg_swaps(parts: Mapping[str, Floats], limits: Mapping[str, float]) -> tuple[Finding, ...]:
+def _leg_swaps(windows: Mapping[str, Window], limits: Mapping[str, float]) -> tuple[Finding, ...]:
     """Find the one flat limb lead that a swap with the right leg leaves."""
-    beat = np.concatenate([parts["p"], parts["qrs"], parts["t"]])
-    one, two = beat[:, 0], beat[:, 1]
-    sizes = {"I": _rms(one), "II": _rms(two), "III": _rms(two - one)}
+    every = list(windows.values())
+    squares = {
+        "I": sum(float(each.moments[0, 0]) for each in every),
+        "II": sum(float(each.moments[1, 1]) for each in every),
+        "III": sum(each.third for each in every),
+    }
+    sizes = {name: sqrt(each / len(every)) for name, each in squares.items()}
     found = []
     for code, flat in _FLAT_LEAD.items():
         others = min(size for name, size in sizes.items() if name != flat)
@@ -255,20 +283,13 @@ def _leg_swaps(parts: Mapping[str, Floats], limits: Mapping[str, float]) -> tupl
         likelihood = 1.0 / (1.0 + (share / limits[f"flat_share_{flat.lower()}"]) ** limits["flat_steepness"])
         if likelihood >= limits["leg_likelihood"]:
             numbers = {"flat_share": round(share, 3)}
-            found.append(
-                Finding(code, (*_LIMB, *PRECORDIAL), round(likelihood, 3), repeat=True, numbers=numbers)
-            )
+            leads = (*_LIMB, *PRECORDIAL)
+            found.append(Finding(code, leads, round(likelihood, 3), repeat=True, numbers=numbers))
     return tuple(found)
 
 
-def _rms(values: Floats) -> float:
-    return float(np.sqrt((values**2).mean()))
-
-
-def _mirrored(parts: Mapping[str, Floats]) -> bool:
+def _mirrored(windows: Mapping[str, Window]) -> bool:
     """Say whether lead I is upside down and the QRS fades from V1 to V6 instead of growing."""
-    qrs = parts["qrs"]
-    heights = np.ptp(qrs[:, 2:], axis=0)
-    net = qrs.sum(axis=0)
+    heights, net = windows["qrs"].heights[2:8], windows["qrs"].sums
     fades = heights[5] < heights[4] < heights[2] and 2 * heights[5] < max(heights[0], heights[1])
     return bool(net[0] < 0 and net[7] < 0 and fades)

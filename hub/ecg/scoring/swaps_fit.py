@@ -5,23 +5,22 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from hub.ecg.analysis.swaps import SEEN_BY_CABLE, WINDOWS_MS, Coefficients, features, limb_matrix
+from hub.ecg.analysis.swaps import SEEN_BY_CABLE, WINDOWS_MS, Coefficients, Window, features, limb_matrix
 
 Floats = NDArray[np.float64]
-Parts = Mapping[str, Floats]
+Windows = Mapping[str, Window]
 
 _RIDGE = 0.02
 _WEIGHT_PENALTY = 0.05
-_LEAST_MV = 1e-3
 
 
-def fit(records: Sequence[tuple[Parts, bool]]) -> Coefficients:
+def fit(records: Sequence[tuple[Windows, bool]]) -> Coefficients:
     """Learn the coefficients from recordings whose electrodes lie where they belong.
 
     Parameters
     ----------
-    records : sequence of (parts, has_p)
-        `hub.ecg.analysis.swaps.parts_of` a recording, and whether it has P waves.
+    records : sequence of (windows, has_p)
+        `hub.ecg.analysis.swaps.windows_of` a recording, and whether it has P waves.
 
     Returns
     -------
@@ -32,20 +31,18 @@ def fit(records: Sequence[tuple[Parts, bool]]) -> Coefficients:
     """
     limb_from_v, precision = {}, {}
     for name in WINDOWS_MS:
-        used = [parts[name] for parts, has_p in records if has_p or name != "p"]
-        scaled = [part / (np.sqrt((part**2).mean()) + _LEAST_MV) for part in used]
-        limb = np.vstack([part[:, :2] for part in scaled])
-        chest = np.vstack([part[:, 2:] for part in scaled])
-        square = chest.T @ chest
-        square += _RIDGE * np.trace(square) / len(square) * np.eye(len(square))
-        limb_from_v[name] = np.linalg.solve(square, chest.T @ limb)
-        rest = limb - chest @ limb_from_v[name]
-        precision[name] = np.linalg.inv(rest.T @ rest / len(rest))
+        used = [windows[name] for windows, has_p in records if has_p or name != "p"]
+        moments = np.mean([window.moments / window.size**2 for window in used], axis=0)
+        chest, both = moments[2:, 2:], moments[2:, :2]
+        ridge = _RIDGE * np.trace(chest) / len(chest) * np.eye(len(chest))
+        weights = np.linalg.solve(chest + ridge, both)
+        rest = np.hstack([np.eye(2), -weights.T])
+        limb_from_v[name], precision[name] = weights, np.linalg.inv(rest @ moments @ rest.T)
     known = Coefficients(limb_from_v, precision, np.zeros(0))
     design = np.array(
         [
-            [features(parts, limb_matrix(seen), known, has_p=has_p) for seen in SEEN_BY_CABLE.values()]
-            for parts, has_p in records
+            [features(windows, limb_matrix(seen), known, has_p=has_p) for seen in SEEN_BY_CABLE.values()]
+            for windows, has_p in records
         ]
     )
     return Coefficients(limb_from_v, precision, _logit(design))

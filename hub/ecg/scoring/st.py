@@ -1,0 +1,185 @@
+"""ST segments of real beats set to known levels: how often the rule of ST elevation answers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hub.ecg.analysis.analyse import analyse
+from hub.ecg.analysis.hints_rules import usual_limits
+from hub.ecg.analysis.model import Analysis, Beat, Measurement
+from hub.ecg.analysis.st_rules import udmi_limit_mv
+from hub.ecg.waveform import Waveform
+
+Floats = NDArray[np.float64]
+
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "inferior": ("II", "III", "aVF"),
+    "lateral": ("I", "aVL"),
+    "V1-V2": ("V1", "V2"),
+    "V2-V3": ("V2", "V3"),
+    "V3-V4": ("V3", "V4"),
+    "V4-V5": ("V4", "V5"),
+    "V5-V6": ("V5", "V6"),
+}
+"""Contiguous leads that are raised together."""
+
+SHARES = (0.75, 1.25)
+"""Of the limit of the Fourth Universal Definition."""
+
+_RISE_S = 0.04
+_FALL_S = 0.08
+_ST_S = 0.24
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """One recording in its true scale, with what is known of the patient."""
+
+    name: str
+    waveform: Waveform
+    sex: str = ""
+    age_years: float | None = None
+    infarction: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StCount:
+    """Answers in one group of leads at one share of the limit.
+
+    Attributes
+    ----------
+    plain : int
+        ``st_elevation`` in leads of the group.
+    marked : int
+        Only ``st_elevation_doubtful`` in leads of the group: bundle branch block, pacing, hypertrophy.
+    of : int
+        Records tried: all in which the level could be set.
+    """
+
+    plain: int
+    marked: int
+    of: int
+
+
+def deformation(waveform: Waveform, measurement: Measurement) -> Floats:
+    """Return the shape of the injected ST-T change, 1 from J to its end and 0 between, shape (n_samples,).
+
+    It rises over the last 40 ms before J, stays, and falls over 80 ms: no step that a filter or a
+    wave detector would notice; at fast rates it ends where the next beat begins.
+    """
+    rate = waveform.rate_hz
+    shape = np.zeros(waveform.n_samples)
+    rise, hold, fall = (round(s * rate) for s in (_RISE_S, _ST_S, _FALL_S))
+    up = 0.5 - 0.5 * np.cos(np.pi * (np.arange(rise) + 1) / rise)
+    down = 0.5 + 0.5 * np.cos(np.pi * (np.arange(fall) + 1) / fall)
+    ends = [*(_begins(beat) for beat in measurement.beats[1:]), waveform.n_samples + hold]
+    for beat, end in zip(measurement.beats, ends, strict=True):
+        off = beat.over_all.qrs_off
+        if off is None:
+            continue
+        start = off - rise + 1
+        one = np.concatenate([up, np.ones(max(0, min(hold, end - off - fall))), down])
+        low, high = max(0, start), min(len(shape), start + len(one))
+        if low < high:
+            shape[low:high] = np.maximum(shape[low:high], one[low - start : high - start])
+    return shape
+
+
+def _begins(beat: Beat) -> int:
+    """Return where a beat's P wave, or else its QRS complex, begins."""
+    for place in (beat.over_all.p_on, beat.over_all.qrs_on):
+        if place is not None:
+            return place
+    return beat.sample
+
+
+def raised(record: Record, measurement: Measurement, group: str, share: float) -> Waveform | None:
+    """Return the recording with J of a group of leads at a share of each lead's limit.
+
+    Einthoven's law is kept: the limb leads follow from I and II. None where a level cannot be measured.
+    """
+    limits = usual_limits("st_elevation")
+    amounts: dict[str, float] = {}
+    for lead in GROUPS[group]:
+        level = measurement.by_lead.get(lead, {}).get("st_j_uv")
+        if level is None or level.value is None:
+            return None
+        limit = udmi_limit_mv(lead, limits, record.sex, record.age_years)
+        amounts[lead] = share * limit - level.value / 1000.0
+    if group == "inferior":
+        amounts = _limb(0.0, _common(amounts, share))
+    elif group == "lateral":
+        amounts = _limb(_common(amounts, share), 0.0)
+    shape = deformation(record.waveform, measurement)
+    columns = [
+        record.waveform.samples_mv[:, i] + amounts.get(lead, 0.0) * shape
+        for i, lead in enumerate(record.waveform.leads)
+    ]
+    return replace(record.waveform, samples_mv=np.column_stack(columns))
+
+
+def _common(amounts: Mapping[str, float], share: float) -> float:
+    """Return one amount for tied limb leads: above the limit the second largest, below it the least.
+
+    So at 1.25 two leads reach it, and at 0.75 none is above.
+    """
+    ordered = sorted(amounts.values())
+    return ordered[1] if share > 1 else ordered[0]
+
+
+def _limb(one: float, two: float) -> dict[str, float]:
+    return {
+        "I": one,
+        "II": two,
+        "III": two - one,
+        "aVR": -(one + two) / 2,
+        "aVL": one - two / 2,
+        "aVF": two - one / 2,
+    }
+
+
+def injected(records: Sequence[Record]) -> dict[tuple[str, float], StCount]:
+    """Set every group of every record to every share of the limit and ask the rule.
+
+    Returns
+    -------
+    dict of (group, share) to StCount
+    """
+    first = {record.name: _asked(record, record.waveform) for record in records}
+    counts = {}
+    for group, leads in GROUPS.items():
+        for share in SHARES:
+            plain = marked = of = 0
+            for record in records:
+                waveform = raised(record, first[record.name].measurement, group, share)
+                if waveform is None:
+                    continue
+                seen = _asked(record, waveform)
+                hit = _names(seen, "st_elevation", leads)
+                plain += hit
+                marked += not hit and _names(seen, "st_elevation_doubtful", leads)
+                of += 1
+            counts[group, share] = StCount(plain, marked, of)
+    return counts
+
+
+def false_flags(records: Sequence[Record]) -> dict[str, list[str]]:
+    """Return, by rule, the records without infarction in which it is met untouched."""
+    found: dict[str, list[str]] = {"st_elevation": [], "st_elevation_doubtful": [], "mi_pattern": []}
+    for record in records:
+        if record.infarction:
+            continue
+        for hint in _asked(record, record.waveform).hints:
+            if hint.rule in found:
+                found[hint.rule].append(record.name)
+    return found
+
+
+def _asked(record: Record, waveform: Waveform) -> Analysis:
+    return analyse(waveform, sex=record.sex, age_years=record.age_years)
+
+
+def _names(analysis: Analysis, rule: str, leads: Sequence[str]) -> bool:
+    return any(hint.rule == rule and set(hint.leads) & set(leads) for hint in analysis.hints)
