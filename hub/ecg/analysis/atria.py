@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from math import exp
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hub.ecg.analysis import tuning
 from hub.ecg.analysis.beats import windows
@@ -141,49 +140,3 @@ def fibrillation(rr: Floats, common: float, rest: Residue, *, paced: bool) -> fl
         if rest.is_wave and float(np.sqrt(np.mean(np.square(change)))) > tuning.AF_RR_AT * float(rr.mean()):
             score = max(score, 0.5)
     return 1.0 / (1.0 + exp(-score))
-
-
-def shifts(
-    level: Floats, centres: Indexes, template: Floats, begin: int, reach: int
-) -> tuple[NDArray[np.intp], Floats]:
-    """Find where a wave of the median lies in each beat.
-
-    Parameters
-    ----------
-    level : numpy.ndarray
-        Shape ``(n_leads, n)``.
-    centres : numpy.ndarray
-        Fiducial points.
-    template : numpy.ndarray
-        The wave, shape ``(n_leads, width)``.
-    begin : int
-        Where it begins, from the fiducial point.
-    reach : int
-        How far it may have moved either way, in samples.
-
-    Returns
-    -------
-    numpy.ndarray
-        Samples that it has moved, one for each beat.
-    numpy.ndarray
-        Correlation there.
-    """
-    width = template.shape[1]
-    time = np.arange(width) - (width - 1) / 2
-
-    def straightened(rows: Floats) -> Floats:
-        rows = rows - rows.mean(axis=-1, keepdims=True)
-        return rows - (rows @ time)[..., None] * (time / np.square(time).sum())
-
-    wave = straightened(template)
-    cut = smoothed(windows(level, centres, reach - begin, begin + width - 1 + reach), 4.0)
-    every = 2
-    lagged = np.lib.stride_tricks.sliding_window_view(cut, width, axis=2)[:, :, ::every]
-    # A straight line in the recording adds nothing to a product with a wave that has none in it.
-    product = np.einsum("blkw,lw->bk", lagged, wave)
-    energy = np.square(straightened(lagged)).sum(axis=(1, 3))
-    alike = product / np.sqrt(np.maximum(energy * float(np.square(wave).sum()), 1e-12))
-    # Of two places that fit as well, the usual one.
-    places = np.arange(alike.shape[1]) * every - reach
-    best = np.argmax(alike - 0.1 * np.square(places / max(1, reach)), axis=1)
-    return places[best], alike[np.arange(len(best)), best]

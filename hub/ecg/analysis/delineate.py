@@ -34,6 +34,74 @@ class Waves:
     over_all: dict[str, float]
 
 
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What a median beat is cut from.
+
+    Attributes
+    ----------
+    pre : int
+        Sample of its fiducial point.
+    per_ms : float
+        Samples per millisecond.
+    rr, rr_short : float
+        Usual interval between beats, and the shortest that this shape is followed by, in samples.
+    spike : float
+        Where a pacing spike lies from the fiducial point; NaN without.
+    """
+
+    pre: int
+    per_ms: float
+    rr: float
+    rr_short: float
+    spike: float
+
+
+def delineated(median: Floats, usable: NDArray[np.bool_], frame: Frame) -> Waves:
+    """Find all boundaries on one median beat.
+
+    Parameters
+    ----------
+    median : numpy.ndarray
+        Shape ``(n_leads, width)``, level before QRS at zero.
+    usable : numpy.ndarray
+        bool, shape ``(n_leads,)``.
+    frame : Frame
+    """
+    names = ("qrs_on", "qrs_off", "t_on", "t_peak", "t_off", "p_on", "p_peak", "p_off")
+    by_lead = {name: np.full(len(median), np.nan) for name in names}
+    rows, per_ms = median[usable], frame.per_ms
+    on, _, off = qrs_extent(rows, frame.pre, per_ms)
+    # Nothing of a paced complex comes before its spike.
+    on = on if np.isnan(frame.spike) else max(on, frame.pre + round(frame.spike))
+    by_lead["qrs_on"][usable], by_lead["qrs_off"][usable] = qrs_by_lead(rows, on, off, per_ms)
+    rr_s = frame.rr / per_ms / 1000.0
+    longest = on + tuning.T_QT_MOST * per_ms * rr_s**0.5
+    last = min(median.shape[1] - 2, longest, frame.pre + frame.rr_short - tuning.T_NEXT_MS * per_ms)
+    expected = on + (tuning.T_EXPECTED_QTC_MS * rr_s ** (1 / 3) - 40.0) * per_ms
+    first = off + round(40 * per_ms)
+    last = min(median.shape[1] - 2, max(round(last), first + round(120 * per_ms)))
+    found = t_by_lead(rows, first, last, expected, per_ms)
+    for name, values in zip(("t_on", "t_peak", "t_off"), found, strict=True):
+        by_lead[name][usable] = values
+    t_end = most(by_lead["t_off"], 0.5)
+    begin = max(2, on - round(300 * per_ms))
+    if np.isfinite(t_end):
+        begin = max(begin, min(round(t_end - frame.rr), on - round(100 * per_ms)))
+    found = p_by_lead(rows, begin, max(begin + 3, on - round(tuning.P_GAP_MS * per_ms)), per_ms)
+    for name, values in zip(("p_on", "p_peak", "p_off"), found, strict=True):
+        by_lead[name][usable] = values
+    p_off = most(by_lead["p_off"], tuning.P_LATEST) + tuning.P_OFF_BIAS_MS * per_ms
+    over_all = {
+        "qrs_on": float(on),
+        "qrs_off": float(off),
+        "t_off": t_end,
+        "p_on": most(by_lead["p_on"], tuning.P_EARLIEST) + tuning.P_ON_BIAS_MS * per_ms,
+        "p_off": min(float(on), p_off),
+    }
+    return Waves(over_all=over_all, **by_lead)
+
+
 def quiet_before(active: NDArray[np.bool_], start: int, hold: int, least: int) -> NDArray[np.intp]:
     """Return for each row the first sample after the last quiet stretch before `start`.
 

@@ -6,10 +6,11 @@ from typing import Literal
 import numpy as np
 
 from hub.ecg.analysis import detect, values
+from hub.ecg.analysis.align import align
 from hub.ecg.analysis.delineate import Waves
 from hub.ecg.analysis.model import Atrial, Beat, Boundaries, Measurement, MedianBeat, Value
 from hub.ecg.analysis.signal import Floats, Indexes, Signal, prepare
-from hub.ecg.analysis.strip import Strip, align, study
+from hub.ecg.analysis.strip import Strip, study
 from hub.ecg.waveform import Waveform
 
 MIN_RATE_HZ = 80.0
@@ -94,7 +95,7 @@ def nothing_measured(waveform: Waveform, reason: str) -> Measurement:
 def _measurement(waveform: Waveform, strip: Strip) -> Measurement:
     signal = strip.signal
     rr_ms = np.diff(strip.centres) / signal.rate_hz * 1000.0
-    per_ms = signal.rate_hz / 1000.0
+    per_ms = signal.per_ms
     waves, median = strip.waves[0], strip.medians[0]
     has_p = bool(np.isfinite(strip.p_lag[strip.shape_of == 0]).any())
     numbers = values.rhythm(rr_ms)
@@ -121,9 +122,10 @@ def _atrial(strip: Strip, beats: tuple[Beat, ...], n_samples: int) -> Atrial:
         for centre, lag in zip(strip.centres.tolist(), strip.p_lag.tolist(), strict=True)
         if np.isfinite(peak + lag)
     ]
+    between = [signal.original(place, n_samples) for place in strip.p_between.tolist()]
     return Atrial(
         p_share=sum(beat.over_all.p_on is not None for beat in beats) / len(beats),
-        p_times=tuple(sorted(places)),
+        p_times=tuple(sorted({*places, *between})),
         flutter_hz=rest.peak_hz if rest.is_wave and rest.peak_hz <= FLUTTER_MOST_HZ else None,
         fibrillation=strip.fibrillation,
     )
@@ -175,14 +177,23 @@ def _beats(waveform: Waveform, strip: Strip) -> tuple[Beat, ...]:
 
     out = []
     for number, centre in enumerate(strip.centres.tolist()):
-        waves = strip.waves[strip.shape_of[number]]
+        # P is the same whatever the ventricles make of it: it always comes from the dominant beat.
+        own, first = strip.waves[strip.shape_of[number]], strip.waves[0]
         moved = _moved(strip, number, centre - strip.pre)
         leads = {
-            lead: Boundaries(**{name: into(getattr(waves, name)[row] + moved(name)) for name in _LEAD_WAVES})
+            lead: Boundaries(
+                **{
+                    name: into(getattr(first if name[0] == "p" else own, name)[row] + moved(name))
+                    for name in _LEAD_WAVES
+                }
+            )
             for row, lead in enumerate(signal.leads)
             if signal.usable[row]
         }
-        over_all = {name: into(place + moved(name)) for name, place in waves.over_all.items()}
+        over_all = {
+            name: into((first if name[0] == "p" else own).over_all[name] + moved(name))
+            for name in own.over_all
+        }
         sample = signal.original(centre, n_samples)
         out.append(Beat(sample, strip.kinds[number], Boundaries(**over_all), leads))
     return tuple(out)

@@ -53,6 +53,11 @@ class Signal:
     usable: NDArray[np.bool_]
     spikes: Indexes
 
+    @property
+    def per_ms(self) -> float:
+        """Working samples per millisecond."""
+        return self.rate_hz / 1000.0
+
     def ms(self, milliseconds: float) -> int:
         """Return a duration in working samples, at least one."""
         return max(1, round(milliseconds * self.rate_hz / 1000.0))

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hub.ecg.analysis import atria, delineate, pwaves, tuning
 from hub.ecg.analysis import beats as cutting
-from hub.ecg.analysis import atria, delineate, tuning
+from hub.ecg.analysis.align import EARLY, Aligned, align
 from hub.ecg.analysis.atria import Residue
-from hub.ecg.analysis.delineate import Waves
+from hub.ecg.analysis.delineate import Frame, Waves
 from hub.ecg.analysis.model import BeatClass
 from hub.ecg.analysis.signal import Floats, Indexes, Signal
 
 _KNOT_MS = (-10.0, 6.0)
-_EARLY = 0.85
 _SPIKE_MS = 60.0
 _WIDER_MS = 20.0
 
@@ -25,12 +25,12 @@ class Strip:
     Attributes
     ----------
     signal : Signal
-    level : numpy.ndarray
-        Samples with the line through the stretches before QRS taken away, shape ``(n_leads, n)``.
     centres : numpy.ndarray
         Fiducial points in working samples, ascending.
     shape_of : numpy.ndarray
         Number of the shape of each beat; 0 is the dominant one.
+    kinds : tuple of str
+        Class of each beat.
     medians : tuple of numpy.ndarray
         Median beat of each shape, ``(n_leads, width)``.
     waves : tuple of Waves
@@ -38,9 +38,10 @@ class Strip:
     pre : int
         Sample of the fiducial point in a median beat.
     p_lag, t_lag : numpy.ndarray
-        How far P and T of each beat lie from where the median has them, in samples; NaN without P.
-    kinds : tuple of str
-        Class of each beat.
+        How far P lies from where the dominant median has it, and T from where the median of the beat's
+        own shape has it, in samples; NaN without P.
+    p_between : numpy.ndarray
+        Peaks of P waves that no beat follows.
     rest : Residue
         What is left when the beats are taken away.
     fibrillation : float
@@ -48,69 +49,17 @@ class Strip:
     """
 
     signal: Signal
-    level: Floats
     centres: Indexes
     shape_of: Indexes
+    kinds: tuple[BeatClass, ...]
     medians: tuple[Floats, ...]
     waves: tuple[Waves, ...]
     pre: int
     p_lag: Floats
     t_lag: Floats
-    kinds: tuple[BeatClass, ...]
+    p_between: Indexes
     rest: Residue
     fibrillation: float
-
-
-@dataclass(frozen=True, eq=False)
-class Aligned:
-    """Beats sorted by shape and laid over each other.
-
-    Attributes
-    ----------
-    centres : numpy.ndarray
-        Fiducial points, the largest deflection of each shape, in working samples, ascending.
-    shapes : list of Shape
-        The largest first.
-    shape_of : numpy.ndarray
-        Number of the shape of each beat.
-    onsets : numpy.ndarray
-        Where QRS begins in each beat.
-    """
-
-    centres: Indexes
-    shapes: list[cutting.Shape]
-    shape_of: Indexes
-    onsets: Indexes
-
-
-def align(signal: Signal, found: Indexes) -> Aligned:
-    """Sort found complexes by shape and put one fiducial point into each.
-
-    Parameters
-    ----------
-    signal : Signal
-    found : numpy.ndarray
-        From `hub.ecg.analysis.detect.find_qrs`; at least one.
-    """
-    per_ms = signal.rate_hz / 1000.0
-    pre, post = signal.ms(cutting.PRE_MS), signal.ms(cutting.POST_MS)
-    shapes, centres = cutting.sort_by_shape(signal, cutting.slopes(signal), found)
-    order = np.argsort(centres, kind="stable")
-    rank = np.argsort(order, kind="stable")
-    centres = centres[order]
-    shapes = [cutting.Shape(np.sort(rank[shape.members])) for shape in shapes]
-    n_samples = signal.mv.shape[1]
-    complete = (centres >= pre) & (centres + post < n_samples)
-    shape_of = np.zeros(len(centres), dtype=np.intp)
-    onsets = centres.copy()
-    for number, shape in enumerate(shapes):
-        members = shape.members
-        cut = cutting.windows(signal.mv[signal.usable], centres[members], pre, post)
-        on, peak, _ = delineate.qrs_extent(cutting.median_of(cut, complete[members]), pre, per_ms)
-        onsets[members] += on - pre
-        centres[members] += peak - pre
-        shape_of[members] = number
-    return Aligned(np.clip(centres, 0, n_samples - 1), shapes, shape_of, onsets)
 
 
 def study(signal: Signal, found: Indexes) -> Strip:
@@ -122,59 +71,45 @@ def study(signal: Signal, found: Indexes) -> Strip:
     found : numpy.ndarray
         QRS complexes from `hub.ecg.analysis.detect.find_qrs`; at least one.
     """
-    per_ms = signal.rate_hz / 1000.0
-    pre, post = signal.ms(cutting.PRE_MS), signal.ms(cutting.POST_MS)
+    pre = signal.ms(cutting.PRE_MS)
     aligned = align(signal, found)
     centres = aligned.centres
-    n_samples = signal.mv.shape[1]
-    level = _levelled(signal, aligned.onsets)
     rr = np.diff(centres).astype(np.float64)
-    usual = float(np.median(rr)) if rr.size else float(post)
-    following = np.append(rr, np.inf)
-    medians, waves = [], []
-    for shape in aligned.shapes:
-        cut = cutting.windows(level, centres[shape.members], pre, post)
-        inside = (centres[shape.members] >= pre) & (centres[shape.members] + post < n_samples)
-        median = cutting.median_of(cut, inside)
-        next_rr = following[shape.members]
-        next_rr = next_rr[np.isfinite(next_rr)]
-        shortest = float(np.quantile(next_rr, 0.1)) if next_rr.size else usual
-        medians.append(median)
-        waves.append(_delineated(median, signal.usable, pre, usual, shortest, per_ms))
-    used = level[signal.usable]
-    dominant = aligned.shapes[0].members
-    early = np.append(np.inf, rr)[dominant] < _EARLY * usual
-    common = atria.likeness(used, centres[dominant[~early]], waves[0], pre, per_ms)
-    rest = atria.residue(
-        _without_beats(level, centres, aligned.shape_of, medians, waves, pre, usual)[signal.usable],
-        signal.rate_hz,
-    )
-    p_long = (waves[0].over_all["p_off"] - waves[0].over_all["p_on"]) / per_ms
+    usual = float(np.median(rr)) if rr.size else float(signal.ms(1000.0))
+    level = _levelled(signal, aligned.onsets)
+    medians, waves = _medians(signal, level, aligned, usual)
     kinds = _kinds(signal, aligned, waves, pre)
+    dominant = aligned.shapes[0]
+    early = np.append(np.inf, rr)[dominant] < EARLY * usual
+    used = level[signal.usable]
+    common = atria.likeness(used, centres[dominant[~early]], waves[0], pre, signal.per_ms)
+    bare = _without_beats(level, aligned, medians, waves, pre=pre, usual=usual)[signal.usable]
+    rest = atria.residue(bare, signal.rate_hz)
     paced = sum(kind == "paced" for kind in kinds) > len(kinds) / 2
     fibrillation = atria.fibrillation(rr, common, rest, paced=paced)
-    has_p = (
-        common >= tuning.P_COMMON
-        and not rest.is_wave
-        and fibrillation < tuning.AF_LIKELY
-        and p_long >= tuning.P_SHORTEST_MS
-    )
     p_lag, t_lag = np.full(len(centres), np.nan), np.zeros(len(centres))
-    if has_p:
-        p_lag[dominant] = _p_lags(used, centres[dominant], medians[0][signal.usable], waves[0], pre, per_ms)
-    if np.isfinite(waves[0].over_all["t_off"]):
-        t_lag[dominant] = _t_lags(used, centres[dominant], medians[0][signal.usable], waves[0], pre, per_ms)
+    between = np.zeros(0, dtype=np.intp)
+    template = pwaves.template(medians[0][signal.usable], waves[0], pre, signal.per_ms)
+    is_sinus = common >= tuning.P_COMMON and not rest.is_wave and fibrillation < tuning.AF_LIKELY
+    if template is not None and (is_sinus or len(dominant) == 1):
+        onsets = centres - pre + np.array([waves[shape].over_all["qrs_on"] for shape in aligned.shape_of])
+        p_lag = pwaves.before_beats(used, centres, onsets, aligned.shape_of == 0, template)
+        between = pwaves.between_beats(bare, centres, p_lag, template)
+    for number, members in enumerate(aligned.shapes):
+        t_lag[members] = _t_lags(
+            used, centres[members], medians[number][signal.usable], waves[number], signal
+        )
     return Strip(
         signal=signal,
-        level=level,
         centres=centres,
         shape_of=aligned.shape_of,
-        medians=tuple(medians),
-        waves=tuple(waves),
+        kinds=kinds,
+        medians=medians,
+        waves=waves,
         pre=pre,
         p_lag=p_lag,
         t_lag=t_lag,
-        kinds=kinds,
+        p_between=between,
         rest=rest,
         fibrillation=fibrillation,
     )
@@ -191,77 +126,57 @@ def _levelled(signal: Signal, onsets: Indexes) -> Floats:
     mv = signal.mv
     width = signal.ms(_KNOT_MS[1] - _KNOT_MS[0])
     smooth = uniform_filter1d(mv, width, axis=1, mode="nearest")
-    knots = onsets + round(sum(_KNOT_MS) / 2 * signal.rate_hz / 1000.0)
+    knots = onsets + round(sum(_KNOT_MS) / 2 * signal.per_ms)
     knots = np.unique(knots[(knots >= 0) & (knots < mv.shape[1])])
     if knots.size == 0:
         return mv - np.median(mv, axis=1, keepdims=True)
     if knots.size == 1:
         return mv - smooth[:, knots]
     line = CubicSpline(knots, smooth[:, knots], axis=1)
-    return mv - line(np.clip(np.arange(mv.shape[1]), knots[0], knots[-1]))
+    return mv - np.asarray(line(np.clip(np.arange(mv.shape[1]), knots[0], knots[-1])))
 
 
-def _delineated(
-    median: Floats, usable: NDArray[np.bool_], pre: int, rr: float, rr_short: float, per_ms: float
-) -> Waves:
-    """Find all boundaries on one median beat."""
-    n_leads = len(median)
-    rows = median[usable]
-    on, _, off = delineate.qrs_extent(rows, pre, per_ms)
-    by_lead = {name: np.full(n_leads, np.nan) for name in ("qrs_on", "qrs_off", "t_on", "t_peak", "t_off")}
-    by_lead |= {name: np.full(n_leads, np.nan) for name in ("p_on", "p_peak", "p_off")}
-
-    def put(names: tuple[str, ...], found: tuple[Floats, ...]) -> None:
-        for name, values in zip(names, found, strict=True):
-            by_lead[name][usable] = values
-
-    put(("qrs_on", "qrs_off"), delineate.qrs_by_lead(rows, on, off, per_ms))
-    rr_s = rr / per_ms / 1000.0
-    longest = on + tuning.T_QT_MOST * per_ms * rr_s**0.5
-    last = round(min(median.shape[1] - 2, longest, pre + rr_short - tuning.T_NEXT_MS * per_ms))
-    expected = on + (tuning.T_EXPECTED_QTC_MS * rr_s ** (1 / 3) - 40.0) * per_ms
-    first = off + round(40 * per_ms)
-    last = max(last, first + round(120 * per_ms))
-    put(("t_on", "t_peak", "t_off"), delineate.t_by_lead(rows, first, last, expected, per_ms))
-    t_off = by_lead["t_off"][np.isfinite(by_lead["t_off"])]
-    t_end = float(np.median(t_off)) if t_off.size else float("nan")
-    first = max(2, on - round(300 * per_ms))
-    if t_off.size:
-        first = max(first, min(round(t_end - rr), on - round(100 * per_ms)))
-    before = on - round(tuning.P_GAP_MS * per_ms)
-    put(("p_on", "p_peak", "p_off"), delineate.p_by_lead(rows, first, before, per_ms))
-    over_all = {
-        "qrs_on": float(on),
-        "qrs_off": float(off),
-        "t_off": t_end,
-        "p_on": delineate.most(by_lead["p_on"], tuning.P_EARLIEST) + tuning.P_ON_BIAS_MS * per_ms,
-        "p_off": min(
-            float(on), delineate.most(by_lead["p_off"], tuning.P_LATEST) + tuning.P_OFF_BIAS_MS * per_ms
-        ),
-    }
-    return Waves(over_all=over_all, **by_lead)
+def _medians(
+    signal: Signal, level: Floats, aligned: Aligned, usual: float
+) -> tuple[tuple[Floats, ...], tuple[Waves, ...]]:
+    """Return the median beat of each shape and its boundaries."""
+    pre, post = signal.ms(cutting.PRE_MS), signal.ms(cutting.POST_MS)
+    centres = aligned.centres
+    following = np.append(np.diff(centres).astype(np.float64), np.inf)
+    medians, waves = [], []
+    for members, spike in zip(aligned.shapes, aligned.spikes, strict=True):
+        cut = cutting.windows(level, centres[members], pre, post)
+        inside = (centres[members] >= pre) & (centres[members] + post < level.shape[1])
+        median = cutting.median_of(cut, inside)
+        known = following[members][np.isfinite(following[members])]
+        shortest = float(np.quantile(known, 0.1)) if known.size else usual
+        frame = Frame(pre, signal.per_ms, usual, shortest, spike)
+        medians.append(median)
+        waves.append(delineate.delineated(median, signal.usable, frame))
+    return tuple(medians), tuple(waves)
 
 
 def _without_beats(
     level: Floats,
-    centres: Indexes,
-    shape_of: Indexes,
-    medians: list[Floats],
-    waves: list[Waves],
+    aligned: Aligned,
+    medians: tuple[Floats, ...],
+    waves: tuple[Waves, ...],
+    *,
     pre: int,
     usual: float,
 ) -> Floats:
     """Take each beat's median away, from the end of the T before to the end of its own T."""
     out = level.copy()
-    n_samples = level.shape[1]
-    done = 0
-    for number, centre in enumerate(centres.tolist()):
-        median, at = medians[shape_of[number]], waves[shape_of[number]].over_all
+    n_samples, done = level.shape[1], 0
+    centres = aligned.centres.tolist()
+    for number, centre in enumerate(centres):
+        shape = aligned.shape_of[number]
+        median, at = medians[shape], waves[shape].over_all
         t_off = at["t_off"] if np.isfinite(at["t_off"]) else at["qrs_off"] + usual / 4
         begin = max(0, centre - pre + max(0, min(round(t_off - usual), round(at["qrs_on"]) - 5)), done)
         end = min(n_samples, centre - pre + min(median.shape[1], round(t_off) + 15))
         if number + 1 < len(centres):
-            end = min(end, int(centres[number + 1]) - pre + round(at["qrs_on"]) - 5)
+            end = min(end, centres[number + 1] - pre + round(at["qrs_on"]) - 5)
         if end > begin:
             offset = begin - (centre - pre)
             out[:, begin:end] -= median[:, offset : offset + end - begin]
@@ -269,32 +184,27 @@ def _without_beats(
     return out
 
 
-def _p_lags(used: Floats, centres: Indexes, median: Floats, waves: Waves, pre: int, per_ms: float) -> Floats:
-    """Return how far the P of each beat lies from the median's; NaN where nothing like it is found."""
-    begin = max(0, round(waves.over_all["p_on"] - 10 * per_ms))
-    end = round(waves.over_all["p_off"] + 10 * per_ms)
-    room = round(waves.over_all["qrs_on"]) - end
-    reach = max(2, min(round(tuning.P_SHIFT_MS * per_ms), room))
-    wave = delineate.smoothed(median, 4.0)[:, begin:end]
-    lag, alike = atria.shifts(used, centres, wave, begin - pre, reach)
-    return np.where(alike >= tuning.P_ALIKE, lag, np.nan)
-
-
-def _t_lags(used: Floats, centres: Indexes, median: Floats, waves: Waves, pre: int, per_ms: float) -> Floats:
+def _t_lags(
+    used: Floats, centres: Indexes, median: Floats, waves: Waves, signal: Signal
+) -> NDArray[np.float64]:
     """Return how far the T of each beat lies from the median's; 0 where that is not clear."""
+    per_ms, pre = signal.per_ms, signal.ms(cutting.PRE_MS)
+    if len(centres) == 1 or not np.isfinite(waves.over_all["t_off"]):
+        return np.zeros(len(centres))
     end = min(median.shape[1], round(waves.over_all["t_off"] + 20 * per_ms))
     begin = max(round(waves.over_all["qrs_off"] + 20 * per_ms), end - round(200 * per_ms))
-    wave = delineate.smoothed(median, 4.0)[:, begin:end]
-    lag, alike = atria.shifts(used, centres, wave, begin - pre, round(tuning.T_SHIFT_MS * per_ms))
+    if end - begin < round(60 * per_ms):
+        return np.zeros(len(centres))
+    wave = delineate.smoothed(median, pwaves.SMOOTH)[:, begin:end]
+    lag, alike, _ = pwaves.shifts(used, centres, wave, begin - pre, round(tuning.T_SHIFT_MS * per_ms))
     return np.where(alike >= tuning.T_ALIKE, lag, 0.0)
 
 
-def _kinds(signal: Signal, aligned: Aligned, waves: list[Waves], pre: int) -> tuple[BeatClass, ...]:
+def _kinds(signal: Signal, aligned: Aligned, waves: tuple[Waves, ...], pre: int) -> tuple[BeatClass, ...]:
     """Class each beat: paced after a spike; of another shape and wide or early: ectopic.
 
     A beat that the edge of the recording cuts cannot be classed by its shape.
     """
-    per_ms = signal.rate_hz / 1000.0
     centres = aligned.centres
     rr = np.append(np.nan, np.diff(centres))
     usual = float(np.median(np.diff(centres))) if len(centres) > 1 else np.nan
@@ -303,15 +213,14 @@ def _kinds(signal: Signal, aligned: Aligned, waves: list[Waves], pre: int) -> tu
     for number, centre in enumerate(centres.tolist()):
         shape = aligned.shape_of[number]
         at = waves[shape].over_all
-        begin = centre - pre + at["qrs_on"] - _SPIKE_MS * per_ms
-        spiked = bool(((signal.spikes >= begin) & (signal.spikes <= centre)).any())
+        begin = centre - pre + at["qrs_on"] - _SPIKE_MS * signal.per_ms
         cut = begin < 0 or centre - pre + at["qrs_off"] >= signal.mv.shape[1]
-        wide = width[shape] > width[0] + _WIDER_MS * per_ms
-        if spiked:
+        wide = width[shape] > width[0] + _WIDER_MS * signal.per_ms
+        if ((signal.spikes >= begin) & (signal.spikes <= centre)).any():
             out.append("paced")
         elif shape == 0:
             out.append("dominant")
-        elif not cut and (wide or rr[number] < _EARLY * usual):
+        elif not cut and (wide or rr[number] < EARLY * usual):
             out.append("ectopic")
         else:
             out.append("unclassified")

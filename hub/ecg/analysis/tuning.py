@@ -74,6 +74,10 @@ P_COMMON = 0.45
 rhythm lies above 0.6, fibrillation below 0.3)."""
 
 P_ALIKE = 0.3
+P_ALIKE_OTHERS = 0.7
+P_ALIKE_BETWEEN = 0.7
+P_SIZE = (0.6, 1.7)
+P_APART_MS = 250.0
 P_SHIFT_MS = 60.0
 T_SHIFT_MS = 40.0
 T_ALIKE = 0.8
