@@ -61,3 +61,7 @@ class SentDifferently(Conflict):
 
 class CannotHold(Unsupported):
     """The recording does not fit the format that was asked for without a loss."""
+
+
+class OutputExists(Conflict):
+    """A file of this name is there already."""

@@ -6,16 +6,11 @@ imports numpy before it runs: that would cost every other command of the hub a t
 
 import typer
 
-from hub.ecg.cli import measuring, reading, scoring
+from hub.ecg.cli import converting, measuring, reading, scoring
 
 app = typer.Typer(help="Read, convert and measure ECG files.", no_args_is_help=True)
 
-
-@app.callback()
-def ecg() -> None:
-    """Keep the commands named even while there is only one."""
-
-
 app.command("read")(reading.read)
+app.command("convert")(converting.convert)
 app.command("measure")(measuring.measure)
 app.command("score")(scoring.score)
