@@ -105,7 +105,7 @@ class TestWhatDoesNotFit:
         wave = Waveform(np.array([[0.0017], [0.1001], [-0.3]]), 500.0, ("I",), "edf", lsb_mv=(0.01,))
         with pytest.raises(CannotHold) as caught:
             write_wfdb(wave)
-        assert caught.value.facts["feature"] == "resolution of a lead"
+        assert caught.value.facts["reason"] == "step"
         theirs = written(tmp_path, write_wfdb(wave, exact=False))
         np.testing.assert_allclose(theirs.p_signal, wave.samples_mv, atol=0.01 / 512)
 
@@ -120,6 +120,6 @@ class TestWhatDoesNotFit:
         wave = Waveform(np.array([[1e4], [1e-3]]), 500.0, ("I",), "edf", lsb_mv=(1e-6,))
         with pytest.raises(CannotHold) as caught:
             write_wfdb(wave)
-        assert caught.value.facts["feature"] == "range of a lead"
+        assert caught.value.facts["reason"] == "range"
         theirs = written(tmp_path, write_wfdb(wave, exact=False))
         np.testing.assert_allclose(theirs.p_signal, wave.samples_mv, atol=5e-6)

@@ -63,13 +63,13 @@ def write_edf(waveform: Waveform, *, patient: PatientText | None = None, exact: 
     Raises
     ------
     CannotHold
-        Only when `exact`; the fact ``feature`` says why: ``missing samples`` (EDF has no value for
-        them), ``range of a lead`` (beyond 16 bits), ``resolution of a lead`` (no whole steps, or
+        Only when `exact`; the fact ``reason`` says why: ``gap`` (EDF has no value for
+        them), ``range`` (beyond 16 bits), ``step`` (no whole steps, or
         a step that 8 characters cannot write), ``length`` (no whole number of data records of a
         duration that 8 characters can write). A rate that they cannot write is refused in any case.
     """
     if exact and np.isnan(waveform.samples_mv).any():
-        raise CannotHold(feature="missing samples")
+        raise CannotHold(reason="gap")
     channels = [_channel(waveform, n, exact=exact) for n in range(len(waveform.leads))]
     per_record, seconds = _record(waveform, exact=exact)
     n_records = -(-waveform.n_samples // per_record)
@@ -101,7 +101,7 @@ def _ranged(name: str, lead: Steps, column: int) -> _Channel:
                 found = _highest(step * factor, digits, max(1, lead.largest))
                 if found:
                     return _Channel(_label(name), unit, found[0], found[1], lead)
-    raise CannotHold(feature="resolution of a lead", column=column)
+    raise CannotHold(reason="step", column=column)
 
 
 def _highest(step: Fraction, digits: int, least: int) -> tuple[str, int] | None:
@@ -121,10 +121,10 @@ def _record(waveform: Waveform, *, exact: bool) -> tuple[int, Fraction]:
     """Return the samples and the duration of a data record, about a second if that is possible."""
     rate = Fraction(waveform.rate_hz).limit_denominator(10**6)
     if abs(float(rate) - waveform.rate_hz) > _SAME * waveform.rate_hz:
-        raise CannotHold(feature="sampling rate")
+        raise CannotHold(reason="rate")
     second = [n for n in range(1, int(rate) + 1) if _decimal(n / rate)]
     if not second:
-        raise CannotHold(feature="sampling rate")
+        raise CannotHold(reason="rate")
     fitting = [n for n in _divisors(waveform.n_samples) if _decimal(n / rate)]
     near = [n for n in fitting if n * len(waveform.leads) * 2 <= _MOST_RECORD_BYTES and n * 10 >= rate]
     for candidates in (near, fitting):
@@ -132,7 +132,7 @@ def _record(waveform: Waveform, *, exact: bool) -> tuple[int, Fraction]:
             best = min(candidates, key=lambda n: abs(n - rate))
             return best, best / rate
     if exact:
-        raise CannotHold(feature="length")
+        raise CannotHold(reason="length")
     return second[-1], second[-1] / rate
 
 

@@ -57,7 +57,7 @@ def steps_of(waveform: Waveform, column: int, most: int) -> Steps:
     Raises
     ------
     CannotHold
-        The samples are no whole numbers of steps, or too large; the fact ``feature`` says which.
+        The samples are no whole numbers of steps, or too large; the fact ``reason`` says which.
     """
     filled, missing = _filled(waveform, column)
     found = False
@@ -70,7 +70,7 @@ def steps_of(waveform: Waveform, column: int, most: int) -> Steps:
             found = True
             if np.abs(stored).max() <= most:
                 return Steps(stored.astype(np.int64), missing, step_mv)
-    raise CannotHold(feature="range of a lead" if found else "resolution of a lead", column=column)
+    raise CannotHold(reason="range" if found else "step", column=column)
 
 
 def known_steps(waveform: Waveform, column: int) -> list[float]:
