@@ -1,10 +1,11 @@
 """Where every line of an ECG sheet goes, in millimetres. Pure: knows no SVG, no page, no text but lead names.
 
 Scale: 25 mm/s and 10 mm/mV unless another is asked for; the origin is the top left corner of the
-grid, x to the right, y downwards.
+grid, x to the right, y downwards. The page's own script lays out by the same rules
+(``hub/web/islands/ecg-viewer/layout.ts``); both are held against one file of numbers.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +28,6 @@ class Layout:
         Lead names by row; the leads of a row follow each other in time, column by column.
     strips : tuple of str
         Leads drawn below over the whole width.
-    column_s : float
-        Seconds per column.
     row_mm : float
         Distance of two baselines, a multiple of 5 so that baselines lie on strong lines.
     """
@@ -36,31 +35,31 @@ class Layout:
     name: str
     rows: tuple[tuple[str, ...], ...]
     strips: tuple[str, ...]
-    column_s: float
     row_mm: float
 
+
+_THREE_BY_FOUR = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"))
+_SIX_BY_TWO = (("I", "V1"), ("II", "V2"), ("III", "V3"), ("aVR", "V4"), ("aVL", "V5"), ("aVF", "V6"))
 
 LAYOUTS = {
     layout.name: layout
     for layout in (
-        Layout(
-            "3x4+1",
-            (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6")),
-            ("II",),
-            2.5,
-            35.0,
-        ),
-        Layout(
-            "6x2",
-            (("I", "V1"), ("II", "V2"), ("III", "V3"), ("aVR", "V4"), ("aVL", "V5"), ("aVF", "V6")),
-            (),
-            5.0,
-            20.0,
-        ),
-        Layout("12x1", tuple((lead,) for lead in STANDARD_LEADS), (), 10.0, 10.0),
+        Layout("3x4+1", _THREE_BY_FOUR, ("II",), 35.0),
+        Layout("3x4+3", _THREE_BY_FOUR, ("V1", "II", "V5"), 20.0),
+        Layout("6x2", _SIX_BY_TWO, (), 20.0),
+        Layout("12x1", tuple((lead,) for lead in STANDARD_LEADS), (), 10.0),
     )
 }
 """Arrangements by name, all 10 s wide at 25 mm/s on A4."""
+
+_CABRERA = {"I": "aVL", "II": "I", "III": "-aVR", "aVR": "II", "aVL": "aVF", "aVF": "III"}
+"""Which lead stands where another stands in the usual order: aVL, I, -aVR, II, aVF, III."""
+
+SPEEDS_MM_PER_S = (12.5, 25.0, 50.0)
+GAINS_MM_PER_MV = (5.0, 10.0, 20.0)
+
+TRACE_MM = 250.0
+"""Length of the time axis on A4; how many seconds that is depends on the speed."""
 
 TRACE_LEFT_MM = 10.0
 """Where time starts; the calibration pulse stands to the left of it."""
@@ -71,6 +70,10 @@ PULSE_MV = 1.0
 _LABEL_SHARE = 0.36
 """A lead's name stands this part of a row above its baseline."""
 
+_NEARLY = 0.9
+"""A recording this close to filling the sheet is laid out as if it did."""
+
+_SHORTEST = 0.1
 _FIRST_BASELINE_MM = 20.0
 _BELOW_LAST_MM = 20.0
 
@@ -131,6 +134,21 @@ class Paper:
     segments: tuple[Segment, ...]
 
 
+def in_cabrera_order(layout: Layout) -> Layout:
+    """Return the arrangement with the limb leads in Cabrera's order; strips stay as they are."""
+    return replace(layout, rows=tuple(tuple(_CABRERA.get(lead, lead) for lead in row) for row in layout.rows))
+
+
+def shown_seconds(duration_s: float, mm_per_s: float = 25.0) -> float:
+    """Return how much time a sheet shows.
+
+    A recording too short to fill it gives narrower columns, so that each lead still has its
+    share; without that, the leads of the last columns would have nothing to show.
+    """
+    full = TRACE_MM / mm_per_s
+    return full if duration_s >= _NEARLY * full else max(duration_s, _SHORTEST * full)
+
+
 def lay_out(
     waveform: Waveform,
     layout: Layout = LAYOUTS["3x4+1"],
@@ -146,7 +164,7 @@ def lay_out(
     waveform : Waveform
         Limb leads that can be computed from I and II are computed.
     layout : Layout
-        One of `LAYOUTS`.
+        One of `LAYOUTS`, or one of these `in_cabrera_order`.
     start_s : float, default 0.0
         Which moment of the recording stands at the left.
     mm_per_s, mm_per_mv : float
@@ -163,16 +181,16 @@ def lay_out(
     25 mm/s at 400 Hz: 0.0625 mm per sample.
     """
     full = waveform.with_derived_limb_leads()
-    columns = max(len(row) for row in layout.rows)
-    width_s = columns * layout.column_s
+    width_s = shown_seconds(waveform.duration_s, mm_per_s)
+    column_s = width_s / max(len(row) for row in layout.rows)
     n_rows = len(layout.rows) + len(layout.strips)
     baselines = [_FIRST_BASELINE_MM + row * layout.row_mm for row in range(n_rows)]
     scale = (mm_per_s, mm_per_mv)
     segments: list[Segment] = []
     for row, baseline in zip(layout.rows, baselines, strict=False):
         for column, lead in enumerate(row):
-            place = (TRACE_LEFT_MM + column * layout.column_s * mm_per_s, baseline, layout.row_mm)
-            span = (start_s + column * layout.column_s, layout.column_s)
+            place = (TRACE_LEFT_MM + column * column_s * mm_per_s, baseline, layout.row_mm)
+            span = (start_s + column * column_s, column_s)
             segments.append(_segment(full, lead, place, span, scale))
     for lead, baseline in zip(layout.strips, baselines[len(layout.rows) :], strict=True):
         place = (TRACE_LEFT_MM, baseline, layout.row_mm)
@@ -190,6 +208,15 @@ def lay_out(
     )
 
 
+def _samples(waveform: Waveform, lead: str) -> Points | None:
+    """Return a lead's samples; -aVR is aVR turned over where it was not recorded as such."""
+    samples = waveform.lead(lead)
+    if samples is None and lead == "-aVR":
+        mirrored = waveform.lead("aVR")
+        return None if mirrored is None else -mirrored
+    return samples
+
+
 def _segment(
     waveform: Waveform,
     lead: str,
@@ -203,7 +230,7 @@ def _segment(
     start_s, length_s = span
     mm_per_s, mm_per_mv = scale
     width_mm = length_s * mm_per_s
-    samples = waveform.lead(lead)
+    samples = _samples(waveform, lead)
     if samples is None:
         return Segment(lead, x_mm, baseline_mm, width_mm, label_mm, (), recorded=False)
     first = max(0, int(np.ceil(start_s * waveform.rate_hz - 1e-6)))

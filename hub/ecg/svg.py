@@ -43,6 +43,8 @@ def draw_svg(
     footer: str,
     layout: Layout = LAYOUTS["3x4+1"],
     start_s: float = 0.0,
+    mm_per_s: float = 25.0,
+    mm_per_mv: float = 10.0,
 ) -> str:
     """Draw a recording as a 12-lead sheet.
 
@@ -55,9 +57,11 @@ def draw_svg(
     footer : str
         Text below the grid on the left; scale and arrangement are printed on the right.
     layout : Layout
-        One of `hub.ecg.paper.LAYOUTS`.
+        One of `hub.ecg.paper.LAYOUTS`, or one of these in Cabrera's order.
     start_s : float, default 0.0
         Moment of the recording at the left edge.
+    mm_per_s, mm_per_mv : float
+        Scale of time and voltage.
 
     Returns
     -------
@@ -65,7 +69,7 @@ def draw_svg(
         An ``<svg>`` element whose width and height are in mm and whose user unit is 1 mm,
         at most 277 x 190 mm. All text is escaped.
     """
-    paper = lay_out(waveform, layout, start_s=start_s)
+    paper = lay_out(waveform, layout, start_s=start_s, mm_per_s=mm_per_s, mm_per_mv=mm_per_mv)
     lines = [_printable(line) for line in header_lines][:_MAX_HEADER_LINES]
     top = _HEADER_TOP_MM + _HEADER_LINE_MM * (len(lines) - 1) + _HEADER_GAP_MM if lines else 1.0
     height = top + paper.height_mm + _FOOTER_MM

@@ -1,10 +1,10 @@
 """Looking at the ECGs of an exam: sheets for a page, one sheet as SVG, samples as JSON."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from hub.auth.actor import Actor
@@ -12,29 +12,45 @@ from hub.auth.deps import guard
 from hub.auth.roles import Permission
 from hub.context import Context
 from hub.ecg.measure import measure_heart_rate
-from hub.ecg.paper import LAYOUTS
+from hub.ecg.paper import GAINS_MM_PER_MV, LAYOUTS, SPEEDS_MM_PER_S
 from hub.ecg.sources import load
 from hub.errors import NotFound, Rejected
 from hub.web.deps import ContextDep
+from hub.web.i18n import Translate, catalogue
 from hub.web.templating import is_fragment, language_of, render, translator_of
 from hub.worklist import ecg_sheets
-from hub.worklist.ecg_sheets import ExamEcgs, Sheet
+from hub.worklist.ecg_sheets import Choice, ExamEcgs, Sheet
 from hub.worklist.models import Exam
 from hub.worklist.reading import images_opened
 from hub.worklist.repository import ExamRow, WorklistRepository
+from hub.worklist.states import LEASED_STATES, State
 
 router = APIRouter()
 
 Viewer = Annotated[Actor, guard(Permission.IMAGES_VIEW)]
 Start = Annotated[float, Query(ge=0, le=200_000, allow_inf_nan=False)]
 
-DEFAULT_LAYOUT = next(iter(LAYOUTS))
 MAX_SECONDS = 120.0
 NOT_MODIFIED = 304
+_WORDS = ("ecg.view.", "ecg.hint.", "ecg.quality.", "ecg.reason.")
+"""Keys of the texts that the viewer's script needs; of the first kind without its beginning."""
 
 
 class LayoutUnknown(Rejected):
-    """There is no such arrangement of leads."""
+    """There is no such arrangement of leads, speed or gain."""
+
+
+def _choice(
+    layout: str = "", start: Start = 0.0, speed: float = 25.0, gain: float = 10.0, cabrera: bool = False
+) -> Choice:
+    """Read how a sheet is wanted from the address."""
+    layout = layout or next(iter(LAYOUTS))
+    if layout not in LAYOUTS or speed not in SPEEDS_MM_PER_S or gain not in GAINS_MM_PER_MV:
+        raise LayoutUnknown
+    return Choice(layout, start, speed, gain, cabrera)
+
+
+ChoiceDep = Annotated[Choice, Depends(_choice)]
 
 
 @dataclass(frozen=True)
@@ -47,11 +63,15 @@ class EcgView:
     priors: Sequence[ExamRow]
     compared: ExamRow | None
     compared_sheets: Sequence[Sheet]
-    layout: str
+    choice: Choice
     fit: bool
-    start: float
     is_part: bool
     """Whether it stands inside another page."""
+    may_edit: bool
+    """Whether the reader holds the exam: values are put right by whoever writes the report."""
+    words: dict[str, str]
+    sources: list[dict[str, Any]]
+    """The ECGs that can be read, for the viewer's script."""
     layouts: tuple[str, ...] = tuple(LAYOUTS)
 
 
@@ -61,25 +81,34 @@ def show(
     exam_id: str,
     actor: Viewer,
     context: ContextDep,
-    layout: str = DEFAULT_LAYOUT,
-    start: Start = 0.0,
+    choice: ChoiceDep,
     compare: str = "",
     fit: bool = False,
 ) -> Response:
     """Show every ECG of an exam: a part for a page that asks by htmx, else a page to print."""
-    _check_layout(layout)
     with context.db.reading() as session:
         ecgs = ecg_sheets.find(session, actor, exam_id)
         others = WorklistRepository(session).priors(actor, ecgs.row.exam)
         priors = [row for row in others if row.exam.modality == "ECG"]
         compared = _prior(priors, compare) if compare else None
         compared_ecgs = ecg_sheets.find(session, actor, compared.exam.id) if compared else None
-    sheets = _sheets(request, context, ecgs, layout, start)
-    compared_sheets = _sheets(request, context, compared_ecgs, layout, start) if compared_ecgs else ()
+    sheets = _sheets(request, context, ecgs, choice)
+    compared_sheets = _sheets(request, context, compared_ecgs, choice) if compared_ecgs else ()
     _seen(context, actor, [(ecgs, sheets), (compared_ecgs, compared_sheets)])
     part = is_fragment(request)
     view = EcgView(
-        ecgs.row.exam, ecgs.row, sheets, priors, compared, compared_sheets, layout, fit, start, part
+        ecgs.row.exam,
+        ecgs.row,
+        sheets,
+        priors,
+        compared,
+        compared_sheets,
+        choice,
+        fit,
+        part,
+        State(ecgs.row.exam.state) in LEASED_STATES and ecgs.row.exam.owner_id == actor.id,
+        _words(language_of(request)),
+        _sources(sheets, translator_of(request)),
     )
     return render(request, "ecg/_view.html" if part else "ecg/page.html", view)
 
@@ -90,26 +119,24 @@ def svg(
     exam_id: str,
     actor: Viewer,
     context: ContextDep,
-    layout: str = DEFAULT_LAYOUT,
+    choice: ChoiceDep,
     source: str = "",
-    start: Start = 0.0,
 ) -> Response:
     """Return one ECG as a sheet true to scale in millimetres; the latest unless ``source`` names one."""
-    _check_layout(layout)
     with context.db.reading() as session:
         ecgs = ecg_sheets.find(session, actor, exam_id)
     chosen = ecg_sheets.one_source(ecgs, source)
     t = translator_of(request)
     tag = ecg_sheets.etag_of(
-        chosen, layout, start, language_of(request), ecgs.row.site.name, *ecg_sheets.whose(ecgs.row, t)
+        chosen, choice, language_of(request), ecgs.row.site.name, *ecg_sheets.whose(ecgs.row, t)
     )
     headers = {"etag": tag, "content-disposition": f'inline; filename="{ecgs.row.exam.number}.svg"'}
     if tag in request.headers.get("if-none-match", ""):
         _note(context, actor, [ecgs.row.exam])
         return Response(status_code=NOT_MODIFIED, headers=headers)
     waveform = load(context.store, chosen)
-    start = min(start, ecg_sheets.last_start(waveform))
-    drawn = ecg_sheets.draw(context, ecgs.row, waveform, measure_heart_rate(waveform), layout, start, t=t)
+    choice = replace(choice, start_s=min(choice.start_s, ecg_sheets.last_start(waveform, choice)))
+    drawn = ecg_sheets.draw(context, ecgs.row, waveform, measure_heart_rate(waveform), choice, t=t)
     _note(context, actor, [ecgs.row.exam])
     return Response(drawn, media_type="image/svg+xml", headers=headers)
 
@@ -138,9 +165,26 @@ def samples(
     return JSONResponse(body)
 
 
-def _check_layout(layout: str) -> None:
-    if layout not in LAYOUTS:
-        raise LayoutUnknown
+def _sources(sheets: Sequence[Sheet], t: Translate) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": sheet.source_id,
+            "label": t("ecg.view.source_of", n=sheet.number, of=len(sheets)),
+            "header": sheet.header,
+        }
+        for sheet in sheets
+        if sheet.waveform
+    ]
+
+
+def _words(lang: str) -> dict[str, str]:
+    """Return the texts of the viewer's script in one language."""
+    texts = catalogue(lang)
+    return {
+        key.removeprefix("ecg.").removeprefix("view."): text
+        for key, text in texts.items()
+        if key.startswith(_WORDS) and isinstance(text, str)
+    }
 
 
 def _prior(priors: Sequence[ExamRow], exam_id: str) -> ExamRow:
@@ -151,11 +195,9 @@ def _prior(priors: Sequence[ExamRow], exam_id: str) -> ExamRow:
     raise NotFound("no such earlier ECG of this patient")
 
 
-def _sheets(request: Request, context: Context, ecgs: ExamEcgs, layout: str, start_s: float) -> list[Sheet]:
+def _sheets(request: Request, context: Context, ecgs: ExamEcgs, choice: Choice) -> list[Sheet]:
     t, lang = translator_of(request), language_of(request)
-    return [
-        ecg_sheets.sheet_of(context, ecgs, source, layout, start_s, t=t, lang=lang) for source in ecgs.sources
-    ]
+    return [ecg_sheets.sheet_of(context, ecgs, source, choice, t=t, lang=lang) for source in ecgs.sources]
 
 
 def _seen(context: Context, actor: Actor, shown: Sequence[tuple[ExamEcgs | None, Sequence[Sheet]]]) -> None:

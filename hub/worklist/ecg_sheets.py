@@ -4,7 +4,7 @@ import base64
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -19,7 +19,7 @@ from hub.context import Context
 from hub.ecg.ingest import sex_of
 from hub.ecg.leads import STANDARD_LEADS
 from hub.ecg.measure import HeartRate, measure_heart_rate
-from hub.ecg.paper import LAYOUTS
+from hub.ecg.paper import LAYOUTS, TRACE_MM, Layout, in_cabrera_order
 from hub.ecg.sources import EcgSource, ecg_sources, load
 from hub.ecg.svg import draw_svg
 from hub.ecg.waveform import Waveform
@@ -30,14 +30,33 @@ from hub.web.i18n import Translate, format_age, format_datetime
 from hub.worklist.ecg_intake_endpoints import reason_of
 from hub.worklist.repository import ExamRow, WorklistRepository
 
-SHEET_SECONDS = 10.0
-"""What one sheet shows of a recording at 25 mm/s."""
-
 MISSING = -32768
 """Stands in the samples where the device recorded nothing."""
 
 _INT16_MAX = 32767
 _EXACT = 1e-6
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How a sheet is drawn: `layout` is a key of `hub.ecg.paper.LAYOUTS`."""
+
+    layout: str = next(iter(LAYOUTS))
+    start_s: float = 0.0
+    mm_per_s: float = 25.0
+    mm_per_mv: float = 10.0
+    cabrera: bool = False
+
+    @property
+    def arrangement(self) -> Layout:
+        """The leads in the order asked for."""
+        plain = LAYOUTS[self.layout]
+        return in_cabrera_order(plain) if self.cabrera else plain
+
+    @property
+    def seconds(self) -> float:
+        """How much of a recording one sheet shows."""
+        return TRACE_MM / self.mm_per_s
 
 
 @dataclass(frozen=True)
@@ -60,6 +79,8 @@ class Sheet:
     error: str = ""
     svg: str = ""
     """Safe to put into a page: `hub.ecg.svg` escapes every text."""
+    header: tuple[str, ...] = ()
+    """Whose it is, where and when it was taken."""
     waveform: Waveform | None = None
     started_at: datetime | None = None
     rate: HeartRate | None = None
@@ -114,14 +135,7 @@ def one_source(ecgs: ExamEcgs, source_id: str) -> EcgSource:
 
 
 def sheet_of(
-    context: Context,
-    ecgs: ExamEcgs,
-    source: EcgSource,
-    layout: str,
-    start_s: float,
-    *,
-    t: Translate,
-    lang: str,
+    context: Context, ecgs: ExamEcgs, source: EcgSource, choice: Choice, *, t: Translate, lang: str
 ) -> Sheet:
     """Read and draw one ECG; one that cannot be read gives its reason in place of a picture."""
     number = 1 + [each.id for each in ecgs.sources].index(source.id)
@@ -129,16 +143,18 @@ def sheet_of(
         waveform = load(context.store, source)
     except HubError as error:
         return Sheet(source.id, number, source.received_at, error=reason_of(error, lang))
-    start_s = min(max(0.0, start_s), last_start(waveform))
+    choice = replace(choice, start_s=min(choice.start_s, last_start(waveform, choice)))
     rate = measure_heart_rate(waveform)
-    drawn = {lead for row in LAYOUTS[layout].rows for lead in row} | set(LAYOUTS[layout].strips)
+    layout = LAYOUTS[choice.layout]
+    drawn = {lead for row in layout.rows for lead in row} | set(layout.strips)
     held = set(waveform.with_derived_limb_leads().leads)
-    later = start_s + SHEET_SECONDS
+    later = choice.start_s + choice.seconds
     return Sheet(
         source.id,
         number,
         source.received_at,
-        svg=draw(context, ecgs.row, waveform, rate, layout, start_s, t=t),
+        svg=draw(context, ecgs.row, waveform, rate, choice, t=t),
+        header=header_of(context, ecgs.row, waveform, t),
         waveform=waveform,
         started_at=started_at(waveform, context),
         rate=rate,
@@ -146,38 +162,39 @@ def sheet_of(
         undrawn=tuple(lead for lead in waveform.leads if lead not in drawn),
         absent=tuple(lead for lead in STANDARD_LEADS if lead not in held),
         other_patient=contradictions(ecgs.row, waveform),
-        start_s=start_s,
-        earlier_s=max(0.0, start_s - SHEET_SECONDS) if start_s > 0 else None,
+        start_s=choice.start_s,
+        earlier_s=max(0.0, choice.start_s - choice.seconds) if choice.start_s > 0 else None,
         later_s=later if later < waveform.duration_s - 0.5 / waveform.rate_hz else None,
     )
 
 
-def last_start(waveform: Waveform) -> float:
+def last_start(waveform: Waveform, choice: Choice) -> float:
     """Return where the last sheet of a recording begins, in seconds."""
-    return max(0.0, (math.ceil(waveform.duration_s / SHEET_SECONDS - _EXACT) - 1) * SHEET_SECONDS)
+    sheets = math.ceil(waveform.duration_s / choice.seconds - _EXACT)
+    return max(0.0, (sheets - 1) * choice.seconds)
 
 
-def draw(  # noqa: PLR0917 - the sheet, whose it is and what it shows
-    context: Context,
-    row: ExamRow,
-    waveform: Waveform,
-    rate: HeartRate,
-    layout: str,
-    start_s: float,
-    *,
-    t: Translate,
+def draw(
+    context: Context, row: ExamRow, waveform: Waveform, rate: HeartRate, choice: Choice, *, t: Translate
 ) -> str:
     """Draw one sheet with whose it is, when it was taken and what the machine measured."""
-    begun = started_at(waveform, context)
-    zone = context.settings.zone
-    when = format_datetime(begun, zone, seconds=True) if begun else t("ecg.time_unknown")
+    first, second = header_of(context, row, waveform, t)
     return draw_svg(
         waveform,
-        header_lines=("   ".join(whose(row, t)), "   ".join((row.site.name, when, rate_words(rate, t)))),
+        header_lines=(first, f"{second}   {rate_words(rate, t)}"),
         footer=t("ecg.footer", rate=f"{waveform.rate_hz:g}"),
-        layout=LAYOUTS[layout],
-        start_s=start_s,
+        layout=choice.arrangement,
+        start_s=choice.start_s,
+        mm_per_s=choice.mm_per_s,
+        mm_per_mv=choice.mm_per_mv,
     )
+
+
+def header_of(context: Context, row: ExamRow, waveform: Waveform, t: Translate) -> tuple[str, str]:
+    """Return what stands above the paper: whose it is, and where and when it was taken."""
+    begun = started_at(waveform, context)
+    when = format_datetime(begun, context.settings.zone, seconds=True) if begun else t("ecg.time_unknown")
+    return "   ".join(whose(row, t)), f"{row.site.name}   {when}"
 
 
 def whose(row: ExamRow, t: Translate) -> list[str]:

@@ -1,10 +1,15 @@
 """The sheet in millimetres, held against ruler arithmetic and DICOM's worked scale."""
 
+import json
+from itertools import product
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
 from hub.ecg.leads import STANDARD_LEADS
-from hub.ecg.paper import LAYOUTS, TRACE_LEFT_MM, lay_out
+from hub.ecg.paper import LAYOUTS, TRACE_LEFT_MM, in_cabrera_order, lay_out
 from hub.ecg.read import read_ecg
 from hub.ecg.waveform import Waveform
 from tests.ecg.records import load
@@ -88,11 +93,35 @@ class TestArrangement:
         part = segment(lay_out(wave(ramp), start_s=4.0), "I")
         assert part.lines[0][0] == pytest.approx([TRACE_LEFT_MM, part.baseline_mm - 40.0])
 
-    def test_a_short_recording_leaves_the_rest_empty(self) -> None:
-        paper = lay_out(wave(np.zeros(1000)))
-        assert segment(paper, "I").lines[0][-1, 0] == pytest.approx(TRACE_LEFT_MM + 49.95)
-        assert segment(paper, "V6").lines == ()
-        assert segment(paper, "V6").recorded
+    def test_a_short_recording_gives_every_lead_its_share(self) -> None:
+        """Oracle: 5 s are 125 mm, a quarter of it for each column; the last column has samples too."""
+        paper = lay_out(wave(np.zeros(2500)))
+        assert [s.x_mm for s in paper.segments[:4]] == [10.0, 41.25, 72.5, 103.75]
+        assert len(segment(paper, "V6").lines[0]) == 625
+        assert segment(paper, "II", place=1).width_mm == 125.0
+
+    def test_nearly_full_is_laid_out_as_full(self) -> None:
+        paper = lay_out(wave(np.zeros(4600)))
+        assert segment(paper, "V6").x_mm == TRACE_LEFT_MM + 187.5
+        assert segment(paper, "V6").lines[0][-1, 0] == pytest.approx(TRACE_LEFT_MM + 229.95)
+
+    @pytest.mark.parametrize(("speed", "seconds"), [(12.5, 20.0), (25.0, 10.0), (50.0, 5.0)])
+    def test_speed_decides_how_long_a_sheet_is(self, speed: float, seconds: float) -> None:
+        paper = lay_out(wave(np.zeros(30_000)), mm_per_s=speed)
+        assert paper.segments[-1].width_mm == 250.0
+        assert len(paper.segments[-1].lines[0]) == seconds * 500 + 1
+
+    def test_cabrera_order(self) -> None:
+        """Oracle: aVL, I, -aVR, II, aVF, III; -aVR is aVR turned over."""
+        millivolts = np.arange(12) / 10.0
+        full = Waveform(np.tile(millivolts, (5000, 1)), 500.0, STANDARD_LEADS, "test")
+        paper = lay_out(full, in_cabrera_order(LAYOUTS["12x1"]))
+        assert [s.lead for s in paper.segments[:6]] == ["aVL", "I", "-aVR", "II", "aVF", "III"]
+        mirrored = segment(paper, "-aVR")
+        assert mirrored.baseline_mm - mirrored.lines[0][0, 1] == pytest.approx(-3.0)
+        columns = [s.lead for s in lay_out(full, in_cabrera_order(LAYOUTS["3x4+1"])).segments]
+        assert columns[::4][:3] == ["aVL", "I", "-aVR"]
+        assert columns[1::4][:3] == ["II", "aVF", "III"]
 
     def test_an_absent_lead_is_said_to_be_absent(self) -> None:
         paper = lay_out(wave(np.zeros(5000), leads=("II", "V1")))
@@ -105,11 +134,11 @@ class TestArrangement:
 
 class TestGaps:
     def test_missing_samples_break_the_line(self) -> None:
-        samples = np.zeros(1000)
+        samples = np.zeros(5000)
         samples[100:200] = np.nan
         samples[300] = samples[302] = np.nan
         lines = segment(lay_out(wave(samples)), "I").lines
-        assert [len(line) for line in lines] == [100, 100, 1, 697]
+        assert [len(line) for line in lines] == [100, 100, 1, 948]
         assert all(np.isfinite(line).all() for line in lines)
 
     def test_no_sample_at_all(self) -> None:
@@ -122,3 +151,62 @@ def test_a_real_record_stands_where_its_millivolts_say() -> None:
     part = segment(lay_out(recording), "V2")
     v2 = recording.lead("V2")[5000:7501]
     assert part.lines[0][:, 1] == pytest.approx(part.baseline_mm - 10.0 * v2)
+
+
+GOLDEN = Path(__file__).parents[2] / "hub/web/islands/ecg-viewer/paper.golden.json"
+CASES = [
+    *product(LAYOUTS, (False, True), [(500.0, 5000, 0.0)], [(25.0, 10.0)]),
+    *product(
+        ["3x4+1", "12x1"],
+        [False],
+        [(400.0, 4000, 0.0), (1000.0, 25_000, 7.3), (500.0, 2500, 0.0)],
+        [(12.5, 5.0), (25.0, 20.0), (50.0, 10.0)],
+    ),
+]
+
+
+def numbers(layout: str, cabrera: bool, extent: tuple[float, int, float], scale: tuple[float, float]) -> Any:
+    """Lay a ramp of 1 uV a sample out and note where everything stands, to the micrometre."""
+    rate, n_samples, start = extent
+    arranged = in_cabrera_order(LAYOUTS[layout]) if cabrera else LAYOUTS[layout]
+    ramp = wave(np.arange(n_samples) / 1000.0, rate=rate)
+    paper = lay_out(ramp, arranged, start_s=start, mm_per_s=scale[0], mm_per_mv=scale[1])
+    return {
+        "layout": layout,
+        "cabrera": cabrera,
+        "rate_hz": rate,
+        "n_samples": n_samples,
+        "start_s": start,
+        "mm_per_s": scale[0],
+        "mm_per_mv": scale[1],
+        "width_mm": paper.width_mm,
+        "height_mm": paper.height_mm,
+        "pulses": [np.round(pulse, 3).tolist() for pulse in paper.pulses],
+        "cells": [
+            {
+                "lead": s.lead,
+                "x_mm": round(s.x_mm, 3),
+                "baseline_mm": s.baseline_mm,
+                "width_mm": round(s.width_mm, 3),
+                "label_mm": round(s.label_mm, 3),
+                "points": sum(map(len, s.lines)),
+                "first": [round(v, 3) for v in s.lines[0][0].tolist()] if s.lines else None,
+                "last": [round(v, 3) for v in s.lines[-1][-1].tolist()] if s.lines else None,
+            }
+            for s in paper.segments
+        ],
+    }
+
+
+def test_the_pages_script_is_held_against_the_same_numbers() -> None:
+    """`layout.test.ts` lays out the same cases and compares with this file, so screen and paper agree.
+
+    To write it anew: ``python -c "from tests.ecg.test_paper import *; write_golden()"``.
+    """
+    assert json.loads(GOLDEN.read_text()) == [numbers(*case) for case in CASES]
+
+
+def write_golden() -> None:
+    """Write the file that this test and the script's test compare with."""
+    lines = ",\n".join(json.dumps(numbers(*case)) for case in CASES)
+    GOLDEN.write_text(f"[\n{lines}\n]\n")

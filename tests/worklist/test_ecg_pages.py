@@ -1,7 +1,9 @@
 """Looking at ECGs. Oracle for samples: wfdb-python; for scale: the millimetres written in the SVG."""
 
 import base64
+import json
 import re
+from html import unescape
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -74,8 +76,31 @@ class TestSheets:
             f"/exams/{exam.id}/ecg", params={"layout": layout}, headers=PART
         )
         assert f"10 mm/mV · {layout}" in page.text
-        pressed = re.findall(r'aria-pressed="true">([^<]*)<', page.text)
+        pressed = re.findall(r'aria-current="true">([^<]*)<', page.text)
         assert pressed == [layout.replace("x", "×")]
+
+    def test_speed_gain_and_cabrera_order(self, sqlite_world: World) -> None:
+        exam = sent(sqlite_world, ludb(88))
+        client = sqlite_world.client("cardio1")
+        wanted = {"layout": "6x2", "speed": "50", "gain": "20", "cabrera": "true"}
+        page = client.get(f"/exams/{exam.id}/ecg", params=wanted, headers=PART).text
+        assert "50 mm/s · 20 mm/mV · 6x2" in page
+        assert ">-aVR</text>" in page
+        assert "所示 0–5 秒" in page
+
+    def test_the_script_is_told_what_it_may_show_and_change(self, sqlite_world: World) -> None:
+        exam = sent(sqlite_world, ludb(88))
+        client = sqlite_world.client("cardio1")
+        before = client.get(f"/exams/{exam.id}/ecg", headers=PART).text
+        assert 'data-may-edit="false"' in before  # nobody holds the exam
+        client.post(f"/exams/{exam.id}/claim")
+        page = client.get(f"/exams/{exam.id}/ecg", headers=PART).text
+        assert 'data-may-edit="true"' in page
+        (sources,) = re.findall(r'data-sources="([^"]*)"', page)
+        (source,) = json.loads(unescape(sources))
+        assert "王秀英" in source["header"][0]
+        answer = client.get(f"/api/v1/exams/{exam.id}/ecg.json", params={"source": source["id"]})
+        assert answer.json()["source"] == source["id"]
 
     def test_scaled_to_the_width_says_so(self, sqlite_world: World) -> None:
         exam = sent(sqlite_world, ludb(88))
@@ -147,7 +172,7 @@ class TestSheets:
         details = EcgDetails("<img src=x onerror=alert(1)>", "P1001", "F", "19580412")
         exam = sent(sqlite_world, files, details=details)
         text = sqlite_world.client("cardio1").get(f"/exams/{exam.id}/ecg", headers=PART).text
-        assert "<script" not in text
+        assert re.findall(r"<script[^>]*>", text) == ['<script type="application/json" data-island-text>']
         assert "<img" not in text
         assert "&lt;script&gt;" in text
 
@@ -195,6 +220,8 @@ class TestSvg:
         assert client.get(f"/api/v1/exams/{exam.id}/ecg.svg?source=nope").status_code == 404
         assert client.get(f"/api/v1/exams/{exam.id}/ecg.svg?layout=nope").status_code == 422
         assert client.get(f"/exams/{exam.id}/ecg?layout=nope", headers=PART).status_code == 422
+        assert client.get(f"/api/v1/exams/{exam.id}/ecg.svg?speed=30").status_code == 422
+        assert client.get(f"/api/v1/exams/{exam.id}/ecg.svg?gain=nan").status_code == 422
 
     def test_an_unreadable_one_is_refused_by_name(self, sqlite_world: World) -> None:
         exam = sqlite_world.complete_ecg()

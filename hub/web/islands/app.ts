@@ -11,7 +11,7 @@ import { mountLease } from "./lease";
 import { installHtmxRules, processWithHtmx } from "./live";
 import { mountClock } from "./live-clock";
 import { mountLiveRows } from "./live-rows";
-import { register } from "./registry";
+import { register, registerLater } from "./registry";
 import { mountShortcuts } from "./shortcuts";
 import { mountToasts } from "./toast";
 
@@ -26,3 +26,4 @@ register("live-rows", mountLiveRows);
 register("autosave", mountAutosave);
 register("dropzone", mountDropzone);
 register("lease", mountLease);
+registerLater("ecg-viewer", async () => (await import("./ecg-viewer/island")).mountEcgViewer);

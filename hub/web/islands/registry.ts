@@ -12,6 +12,21 @@ export function register(name: string, mount: Mount): void {
   mountAll(document);
 }
 
+/** Make an island known whose code is fetched when a page first asks for it; until then the element stays as it is. */
+export function registerLater(name: string, fetchMount: () => Promise<Mount>): void {
+  register(name, (element) => {
+    let unmountFetched: Unmount | void;
+    let gone = false;
+    void fetchMount().then((mount) => {
+      if (!gone) unmountFetched = mount(element);
+    });
+    return () => {
+      gone = true;
+      unmountFetched?.();
+    };
+  });
+}
+
 /** Mount what is in `root` (itself included) and not mounted yet. */
 export function mountAll(root: ParentNode & Node): void {
   const found = [...root.querySelectorAll<HTMLElement>("[data-island]")];

@@ -1,4 +1,7 @@
-/** The keyboard: `data-key` presses what carries it, j/k/Enter walk `table[data-rows]`, `?` lists it all. */
+/**
+ * The keyboard: `data-key` presses what carries it, j/k/Enter walk `table[data-rows]`, `?` lists it all, and
+ * with it what islands do on keys of their own (`data-key-help`).
+ */
 
 import type { Unmount } from "./registry";
 import { words } from "./texts";
@@ -43,6 +46,7 @@ function help(): void {
   const entries: [string, string][] = [...document.querySelectorAll<HTMLElement>("[data-key]")]
     .filter((element) => element.offsetParent !== null)
     .map((element) => [element.dataset["key"] ?? "", labelOf(element)]);
+  for (const element of document.querySelectorAll<HTMLElement>("[data-key-help]")) entries.push([element.dataset["keyHelp"] ?? "", labelOf(element)]);
   if (rows().length > 0) entries.unshift(["j", t("shortcuts_next")], ["k", t("shortcuts_previous")], ["Enter", t("shortcuts_open")]);
   entries.push(["?", t("shortcuts_help")]);
   const list = Object.assign(document.createElement("dl"), { className: "keys" });
