@@ -30,6 +30,7 @@ ROUTERS = (
     "hub.auth.pages",
     "hub.worklist.pages",
     "hub.reports.pages",
+    "hub.reports.quick_pages",
     "hub.sites.pages",
     "hub.sites.device_pages",
     "hub.sites.account_pages",
@@ -70,6 +71,7 @@ class NavItem:
 NAVIGATION: tuple[tuple[Permission, str, str], ...] = (
     (Permission.WORKLIST_VIEW, "common.nav.worklist", "/worklist"),
     (Permission.REPORT_REVIEW, "common.nav.reviews", "/reviews"),
+    (Permission.REPORT_SIGN_ALONE, "common.nav.quick", "/ecg/quick"),
     (Permission.SITE_PAGE, "common.nav.exams", "/site"),
     (Permission.REPORT_ACKNOWLEDGE, "common.nav.inbox", "/inbox"),
     (Permission.DESK_MATCH, "common.nav.desk", "/desk"),

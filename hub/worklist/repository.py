@@ -16,6 +16,7 @@ from hub.patients.models import Patient
 from hub.sites.models import Device, Site
 from hub.worklist.models import AccessionCounter, Exam, ExamStep, Order, ProcedureStep
 from hub.worklist.states import LEASED_STATES, State
+from hub.worklist.triage import PRIORITIES
 
 VIEW_PERMISSIONS = (Permission.EXAM_VIEW, Permission.WORKLIST_VIEW)
 
@@ -112,6 +113,10 @@ class Filter:
     owner_id: str = ""
     """Held by this reader, or returned to this writer."""
     unordered: bool = False
+    campaign: bool = False
+    """Only what may be read in the quick list, as `hub.worklist.campaign.may_be_quick` says again of each."""
+    pressing: bool = False
+    """Only what is not routine."""
     since: datetime | None = None
     """Begun, or changed by objects or a report, at this moment or later."""
 
@@ -208,7 +213,7 @@ class WorklistRepository(Repository):
         }
 
     def _narrowed(self, statement: Select[Any], narrow: Filter) -> Select[Any]:
-        conditions: list[ColumnElement[bool]] = []
+        conditions = _by_urgency(narrow)
         if narrow.modality:
             conditions.append(Exam.modality == narrow.modality)
         if narrow.kind:
@@ -443,6 +448,22 @@ class WorklistRepository(Repository):
         """Return the modalities that occur in a list."""
         exams = self._narrowed(self.readable(actor), Filter(states=frozenset(states))).subquery()
         return self.session.scalars(select(exams.c.modality).distinct().order_by(exams.c.modality)).all()
+
+
+def _by_urgency(narrow: Filter) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if narrow.pressing:
+        conditions.append(Exam.priority < PRIORITIES["routine"])
+    if narrow.campaign:
+        conditions += [
+            Exam.priority == PRIORITIES["routine"],
+            Exam.urgency == "routine",
+            Exam.chest_pain.is_(False),
+            Exam.hint_level.in_(("", "note")),
+            Exam.ecg_verdict.in_(("good", "usable")),
+            Exam.late_objects == 0,
+        ]
+    return conditions
 
 
 def _with_details(statement: Select[Any]) -> Select[Any]:

@@ -74,6 +74,13 @@ TABLE: dict[str, str] = {
     "GET /reviews": "RC",
     "GET /reviews/{exam_id}": "RC",
     "POST /reviews/{exam_id}/return": "RC",
+    "GET /ecg/quick": "C",
+    "GET /ecg/quick/pressing": "C",
+    "POST /ecg/quick/next": "C",
+    "GET /ecg/quick/{exam_id}": "C",
+    "POST /ecg/quick/{exam_id}/normal": "C",
+    "POST /ecg/quick/{exam_id}/skip": "C",
+    "POST /ecg/quick/sign": "C",
     # reports
     "GET /reports/{report_id}": SEEING,
     "GET /reports/{report_id}/pdf": SEEING,
