@@ -55,7 +55,7 @@ def align(signal: Signal, found: Indexes) -> Aligned:
     order = np.argsort(centres, kind="stable")
     rank = np.argsort(order, kind="stable")
     centres = centres[order]
-    shapes = _leading_first([np.sort(rank[shape.members]) for shape in shapes], centres)
+    shapes = _leading_first([np.sort(rank[members]) for members in shapes], centres)
     n_samples = signal.mv.shape[1]
     complete = (centres >= pre) & (centres + post < n_samples)
     shape_of = np.zeros(len(centres), dtype=np.intp)

@@ -1,7 +1,5 @@
 """Beats cut out of a recording: laid over each other, sorted by shape, and their median."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,19 +17,6 @@ _SAME_SIZE = 2.0
 _PASSES = 2
 
 
-@dataclass(frozen=True, eq=False)
-class Shape:
-    """Beats of one QRS shape.
-
-    Attributes
-    ----------
-    members : numpy.ndarray
-        Numbers of the beats, ascending.
-    """
-
-    members: Indexes
-
-
 def windows(rows: Floats, centres: Indexes, pre: int, post: int) -> Floats:
     """Cut ``centre - pre … centre + post`` out of every row; the edges are repeated beyond the ends.
 
@@ -41,7 +26,7 @@ def windows(rows: Floats, centres: Indexes, pre: int, post: int) -> Floats:
         Shape ``(n_beats, n_rows, pre + post + 1)``.
     """
     places = np.clip(centres[:, None] + np.arange(-pre, post + 1), 0, rows.shape[1] - 1)
-    return rows[:, places].transpose(1, 0, 2)
+    return np.asarray(rows[:, places].transpose(1, 0, 2))
 
 
 def slopes(signal: Signal) -> Floats:
@@ -53,7 +38,7 @@ def slopes(signal: Signal) -> Floats:
     return out
 
 
-def sort_by_shape(signal: Signal, slope: Floats, found: Indexes) -> tuple[list[Shape], Indexes]:
+def sort_by_shape(signal: Signal, slope: Floats, found: Indexes) -> tuple[list[Indexes], Indexes]:
     """Group beats by the shape of their QRS over all leads and lay each group's beats over each other.
 
     Parameters
@@ -66,8 +51,8 @@ def sort_by_shape(signal: Signal, slope: Floats, found: Indexes) -> tuple[list[S
 
     Returns
     -------
-    list of Shape
-        The largest group first; of equal ones the earliest.
+    list of numpy.ndarray
+        Numbers of the beats of each group; the largest first, of equal ones the earliest.
     numpy.ndarray
         The samples moved so that beats of one shape lie on each other.
     """
@@ -101,11 +86,11 @@ def sort_by_shape(signal: Signal, slope: Floats, found: Indexes) -> tuple[list[S
         sizes[chosen] += 1
         centroids[chosen] += (lagged[beat, :, where + lag] - centroids[chosen]) / sizes[chosen]
     order = sorted(range(len(centroids)), key=lambda number: (-sizes[number], number))
-    shapes = [Shape(np.flatnonzero(group == number)) for number in order]
+    shapes = [np.flatnonzero(group == number) for number in order]
     return shapes, found + shift
 
 
 def median_of(cut: Floats, complete: NDArray[np.bool_]) -> Floats:
     """Return the median beat, shape ``(n_rows, width)``, of complete beats where there are any."""
     chosen = cut[complete] if complete.any() else cut
-    return chosen[0] if len(chosen) == 1 else np.median(chosen, axis=0)
+    return np.asarray(chosen[0] if len(chosen) == 1 else np.median(chosen, axis=0))

@@ -117,7 +117,7 @@ def quiet_before(active: NDArray[np.bool_], start: int, hold: int, least: int) -
     quiet[:, hold:] = count[:, hold:] - count[:, :-hold] == hold
     inside = quiet[:, least : start + 1]
     back = np.argmax(inside[:, ::-1], axis=1)
-    return np.where(inside.any(axis=1), start - back + 1, least)
+    return np.asarray(np.where(inside.any(axis=1), start - back + 1, least), dtype=np.intp)
 
 
 def quiet_after(active: NDArray[np.bool_], start: int, hold: int, most: int) -> NDArray[np.intp]:
@@ -164,6 +164,33 @@ def qrs_extent(rows: Floats, centre: int, per_ms: float) -> tuple[int, int, int]
     on += round(tuning.QRS_ON_BIAS_MS * per_ms)
     off += round(tuning.QRS_OFF_BIAS_MS * per_ms)
     return max(0, on), peak, min(slope.size - 1, off)
+
+
+def qrs_widths(cut: Floats, on: float, off: float, per_ms: float) -> Floats:
+    """Return the width of QRS in each beat by itself, as far as it lies near the median's boundaries.
+
+    Parameters
+    ----------
+    cut : numpy.ndarray
+        Beats laid over each other, usable leads, shape ``(n_beats, n_leads, width)``.
+    on, off : float
+        Boundaries on their median.
+    per_ms : float
+        Samples per millisecond.
+    """
+    reach = max(1, round(tuning.QRS_SLOPE_MS * per_ms))
+    slope = np.zeros((len(cut), cut.shape[2]))
+    slope[:, reach:-reach] = np.sqrt(np.square(cut[:, :, 2 * reach :] - cut[:, :, : -2 * reach]).sum(axis=1))
+    low, high = round(on), round(off)
+    steepest = slope[:, low : high + 1].max(axis=1, keepdims=True)
+    active = slope > tuning.QRS_SHARE * steepest
+    hold, room = max(1, round(tuning.QRS_HOLD_MS * per_ms)), round(tuning.QRS_ROOM_MS * per_ms)
+    middle = (low + high) // 2
+    active[:, low + room : high - room] = True
+    begins = quiet_before(active, middle, hold, max(hold, low - room))
+    ends = quiet_after(active, middle, hold, min(slope.shape[1] - 1 - hold, high + room))
+    bias = (tuning.QRS_OFF_BIAS_MS - tuning.QRS_ON_BIAS_MS) * per_ms
+    return np.asarray(ends - begins + bias, dtype=np.float64)
 
 
 def qrs_by_lead(rows: Floats, on: int, off: int, per_ms: float) -> tuple[Floats, Floats]:

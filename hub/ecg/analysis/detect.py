@@ -52,7 +52,7 @@ def slope_envelope(signal: Signal) -> Floats:
     energy = np.einsum("ij,ij->j", slope, slope)
     smooth = uniform_filter1d(energy, max(1, round(signal.rate_hz * _ENVELOPE_S)), mode="nearest")
     # A running sum may end a hair below zero.
-    return np.sqrt(np.maximum(0.0, smooth))
+    return np.asarray(np.sqrt(np.maximum(0.0, smooth)))
 
 
 def _find_beats(envelope: Floats, rate_hz: float) -> Indexes:

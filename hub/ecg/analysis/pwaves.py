@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hub.ecg.analysis import tuning
 from hub.ecg.analysis.beats import windows
@@ -49,7 +50,9 @@ def template(median: Floats, waves: Waves, pre: int, per_ms: float) -> Template 
     return Template(wave, begin - pre, round(peak) - pre, per_ms)
 
 
-def before_beats(used: Floats, centres: Indexes, onsets: Floats, dominant: Floats, found: Template) -> Floats:
+def before_beats(
+    used: Floats, centres: Indexes, onsets: Floats, dominant: NDArray[np.bool_], found: Template
+) -> Floats:
     """Return how far the P of each beat lies from the dominant median's; NaN where nothing like it is found.
 
     Parameters
@@ -149,7 +152,7 @@ def shifts(
 
     def straightened(rows: Floats) -> Floats:
         rows = rows - rows.mean(axis=-1, keepdims=True)
-        return rows - (rows @ time)[..., None] * (time / np.square(time).sum())
+        return np.asarray(rows - (rows @ time)[..., None] * (time / np.square(time).sum()))
 
     wave = straightened(template)
     cut = smoothed(windows(level, centres, reach - begin, begin + width - 1 + reach), SMOOTH)

@@ -42,6 +42,8 @@ class Strip:
         own shape has it, in samples; NaN without P.
     p_between : numpy.ndarray
         Peaks of P waves that no beat follows.
+    qrs_widths : numpy.ndarray
+        QRS of each dominant beat by itself, in samples.
     rest : Residue
         What is left when the beats are taken away.
     fibrillation : float
@@ -58,6 +60,7 @@ class Strip:
     p_lag: Floats
     t_lag: Floats
     p_between: Indexes
+    qrs_widths: Floats
     rest: Residue
     fibrillation: float
 
@@ -110,6 +113,7 @@ def study(signal: Signal, found: Indexes) -> Strip:
         p_lag=p_lag,
         t_lag=t_lag,
         p_between=between,
+        qrs_widths=_widths(signal, used, centres[dominant], waves[0]),
         rest=rest,
         fibrillation=fibrillation,
     )
@@ -129,9 +133,9 @@ def _levelled(signal: Signal, onsets: Indexes) -> Floats:
     knots = onsets + round(sum(_KNOT_MS) / 2 * signal.per_ms)
     knots = np.unique(knots[(knots >= 0) & (knots < mv.shape[1])])
     if knots.size == 0:
-        return mv - np.median(mv, axis=1, keepdims=True)
+        return np.asarray(mv - np.median(mv, axis=1, keepdims=True))
     if knots.size == 1:
-        return mv - smooth[:, knots]
+        return np.asarray(mv - smooth[:, knots])
     line = CubicSpline(knots, smooth[:, knots], axis=1)
     return mv - np.asarray(line(np.clip(np.arange(mv.shape[1]), knots[0], knots[-1])))
 
@@ -182,6 +186,15 @@ def _without_beats(
             out[:, begin:end] -= median[:, offset : offset + end - begin]
             done = end
     return out
+
+
+def _widths(signal: Signal, used: Floats, centres: Indexes, waves: Waves) -> Floats:
+    pre, post = signal.ms(cutting.PRE_MS), signal.ms(cutting.POST_MS)
+    inside = centres[(centres >= pre) & (centres + post < used.shape[1])]
+    if not inside.size:
+        return np.zeros(0)
+    cut = cutting.windows(used, inside, pre, round(waves.over_all["qrs_off"]) - pre + signal.ms(100.0))
+    return delineate.qrs_widths(cut, waves.over_all["qrs_on"], waves.over_all["qrs_off"], signal.per_ms)
 
 
 def _t_lags(

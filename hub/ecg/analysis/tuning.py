@@ -13,6 +13,9 @@ QRS_SHARE = 0.1
 QRS_HOLD_MS = 6.0
 """So long must the slope stay below before QRS counts as over (odd half)."""
 
+QRS_ROOM_MS = 30.0
+"""How far the boundaries of a single beat may lie from those of the median."""
+
 QRS_ON_BIAS_MS = -8.0
 QRS_OFF_BIAS_MS = 7.0
 """Readers mark the first and last departure from the line; the threshold is met inside (odd half)."""

@@ -115,6 +115,7 @@ def lead_values(
     leads: tuple[str, ...],
     usable: NDArray[np.bool_],
     waves: Waves,
+    *,
     per_ms: float,
     has_p: bool,
 ) -> dict[str, dict[str, Value]]:
