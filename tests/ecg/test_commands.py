@@ -31,6 +31,8 @@ def folder(tmp_path: Path) -> Path:
     shutil.copy(DATA / "ludb_88_12lead_gb18030.dcm", top / "b.dcm")
     for name in ("ludb_45.hea", "45.dat", "ludb_45.ii"):
         shutil.copy(DATA / name, top / "sub" / name)
+    # Annotations begin with any byte; these could be taken for XML.
+    (top / "sub" / "ludb_45.v1").write_bytes(b"<\x04\x00\x00")
     (top / "a.pdf").write_bytes(b"%PDF-1.7")
     (top / "c.dcm").write_bytes((DATA / "mortara_12lead.dcm").read_bytes()[:9000])
     return top
@@ -137,6 +139,7 @@ class TestSeveral:
         assert {Path(line["file"]).name: line["error"]["code"] for line in lines} == {
             "45.dat": "HeaderMissing",
             "ludb_45.ii": "UnknownFormat",
+            "ludb_45.v1": "UnknownFormat",
         }
 
     def test_samples_of_several_go_to_a_folder(self, folder: Path, tmp_path: Path) -> None:

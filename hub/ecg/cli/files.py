@@ -6,14 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from hub.ecg.errors import RecordingTooLarge
-from hub.ecg.formats.sniff import is_wfdb_header, name_of_unread
+from hub.ecg.formats.sniff import is_wfdb_header
 from hub.ecg.formats.table import format_of
 from hub.ecg.formats.wfdb_header import MAX_HEADER_BYTES, companions
 from hub.ecg.grouping import unclaimed
 from hub.ecg.limits import MAX_FILE_BYTES, MAX_FILES
 from hub.errors import HubError, Malformed, NotFound
-
-_UNTOLD = "unknown bytes"
 
 
 @dataclass(frozen=True)
@@ -157,4 +155,4 @@ class _Folder:
 
 def _is_annotation(data: bytes) -> bool:
     """Say whether bytes may be WFDB annotations: 16-bit words, the last of them zero (annot(5))."""
-    return name_of_unread(data) == _UNTOLD and len(data) % 2 == 0 and data.endswith(b"\x00\x00")
+    return len(data) % 2 == 0 and data.endswith(b"\x00\x00")

@@ -121,7 +121,9 @@ def decode_group(item: "Dataset", *, little_endian: bool) -> Group:
     channels = _channels(item, raw.shape[1])
     warnings = channels.warnings
     linear = _expanded(item, raw, warnings)
-    values = linear.astype(np.float64) * np.array(channels.lsb_mv) + np.array(channels.baseline_mv)
+    values = linear.astype(np.float64)
+    values *= np.array(channels.lsb_mv)
+    values += np.array(channels.baseline_mv)
     if _mask_padding(item, raw, values, little_endian=little_endian):
         warnings.append("padding_ambiguous")
     shifts = _shifts(item, rate_hz, len(values), warnings)
