@@ -31,6 +31,7 @@ ROUTERS = (
     "hub.worklist.pages",
     "hub.reports.pages",
     "hub.reports.quick_pages",
+    "hub.reports.endpoints",
     "hub.sites.pages",
     "hub.sites.device_pages",
     "hub.sites.account_pages",

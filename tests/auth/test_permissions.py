@@ -74,6 +74,7 @@ TABLE: dict[str, str] = {
     "GET /reviews": "RC",
     "GET /reviews/{exam_id}": "RC",
     "POST /reviews/{exam_id}/return": "RC",
+    "GET /api/v1/ecg/statements": "WC",
     "GET /ecg/quick": "C",
     "GET /ecg/quick/pressing": "C",
     "POST /ecg/quick/next": "C",

@@ -13,6 +13,7 @@ import { mountClock } from "./live-clock";
 import { mountLiveRows } from "./live-rows";
 import { register, registerLater } from "./registry";
 import { mountShortcuts } from "./shortcuts";
+import { mountStatementPicker } from "./statement-picker";
 import { mountToasts } from "./toast";
 
 installHtmxRules();
@@ -26,4 +27,5 @@ register("live-rows", mountLiveRows);
 register("autosave", mountAutosave);
 register("dropzone", mountDropzone);
 register("lease", mountLease);
+register("statement-picker", mountStatementPicker);
 registerLater("ecg-viewer", async () => (await import("./ecg-viewer/island")).mountEcgViewer);
