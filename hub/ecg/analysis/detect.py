@@ -115,8 +115,15 @@ def _search_back(
 
 
 def is_noise(envelope: Floats, beats: Indexes) -> bool:
-    """Say whether the peaks hardly stand out of what lies between them."""
+    """Say whether the peaks hardly stand out of what lies between them.
+
+    Looked at from each peak to the next: in a fast or wide rhythm the complexes fill most of the
+    time, and only the quietest tenth between two of them is free of them.
+    """
     if not len(beats):
         return True
-    between = float(np.median(envelope))
+    if len(beats) == 1:
+        between = float(np.median(envelope))
+    else:
+        between = float(np.median([np.percentile(envelope[a:b], 10) for a, b in pairwise(beats.tolist())]))
     return float(np.median(envelope[beats])) < NOISE_CONTRAST * between
