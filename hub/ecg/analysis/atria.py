@@ -39,6 +39,10 @@ class Residue:
         return self.peak_hz >= tuning.WAVE_LEAST_HZ and self.share >= tuning.WAVE_SHARE
 
 
+NOTHING = Residue(0.0, 0.0, 0.0)
+"""No residue was looked at."""
+
+
 def likeness(level: Floats, centres: Indexes, waves: Waves, pre: int, per_ms: float) -> float:
     """Return how alike the stretches before QRS are from beat to beat: near 1 with P, near 0 without.
 
@@ -103,7 +107,7 @@ def residue(without_beats: Floats, rate_hz: float) -> Residue:
     band = (hz >= _BAND_HZ[0]) & (hz <= _BAND_HZ[1])
     whole = float(total[band].sum())
     if whole <= 0:
-        return Residue(0.0, 0.0, 0.0)
+        return NOTHING
     peak = float(hz[band][np.argmax(total[band])])
     near = np.abs(hz - peak) <= 0.5  # noqa: PLR2004 - Hz, as Residue.share says
     fine = (hz >= _FINE_HZ[0]) & (hz <= _FINE_HZ[1])

@@ -44,6 +44,8 @@ class Frame:
         Sample of its fiducial point.
     per_ms : float
         Samples per millisecond.
+    last : int
+        Last sample that the recording covers.
     rr, rr_short : float
         Usual interval between beats, and the shortest that this shape is followed by, in samples.
     spike : float
@@ -52,6 +54,7 @@ class Frame:
 
     pre: int
     per_ms: float
+    last: int
     rr: float
     rr_short: float
     spike: float
@@ -73,15 +76,18 @@ def delineated(median: Floats, usable: NDArray[np.bool_], frame: Frame) -> Waves
     rows, per_ms = median[usable], frame.per_ms
     on, _, off = qrs_extent(rows, frame.pre, per_ms)
     # Nothing of a paced complex comes before its spike.
-    on = on if np.isnan(frame.spike) else max(on, frame.pre + round(frame.spike))
+    on = on if np.isnan(frame.spike) else min(off - 2, max(on, frame.pre + round(frame.spike)))
     by_lead["qrs_on"][usable], by_lead["qrs_off"][usable] = qrs_by_lead(rows, on, off, per_ms)
     rr_s = frame.rr / per_ms / 1000.0
-    longest = on + tuning.T_QT_MOST * per_ms * rr_s**0.5
-    last = min(median.shape[1] - 2, longest, frame.pre + frame.rr_short - tuning.T_NEXT_MS * per_ms)
+    longest = min(on + tuning.T_QT_MOST * per_ms * rr_s**0.5, frame.last)
+    next_beat = frame.pre + frame.rr_short - tuning.T_NEXT_MS * per_ms
     expected = on + (tuning.T_EXPECTED_QTC_MS * rr_s ** (1 / 3) - 40.0) * per_ms
     first = off + round(40 * per_ms)
-    last = min(median.shape[1] - 2, max(round(last), first + round(120 * per_ms)))
+    last = max(round(min(longest, next_beat)), min(round(longest), first + round(120 * per_ms)))
     found = t_by_lead(rows, first, last, expected, per_ms)
+    if np.isfinite(found[2]).any() and most(found[2], 0.5) >= last - 1 and longest < next_beat:
+        # T has not come back where nothing but the search, or the recording, ends.
+        found = tuple(np.full(len(rows), np.nan) for _ in range(3))
     for name, values in zip(("t_on", "t_peak", "t_off"), found, strict=True):
         by_lead[name][usable] = values
     t_end = most(by_lead["t_off"], 0.5)
@@ -123,7 +129,8 @@ def quiet_before(active: NDArray[np.bool_], start: int, hold: int, least: int) -
 def quiet_after(active: NDArray[np.bool_], start: int, hold: int, most: int) -> NDArray[np.intp]:
     """Return for each row the last sample before the first quiet stretch after `start`."""
     width = active.shape[1]
-    return width - 1 - quiet_before(active[:, ::-1], width - 1 - start, hold, width - 1 - most)
+    mirrored = quiet_before(active[:, ::-1], width - 1 - start, hold, width - 1 - most)
+    return np.asarray(width - 1 - mirrored)
 
 
 def rise(rows: Floats, reach: int) -> Floats:
@@ -157,8 +164,9 @@ def qrs_extent(rows: Floats, centre: int, per_ms: float) -> tuple[int, int, int]
     steepest = near.start + int(np.argmax(slope[near]))
     active = (slope > tuning.QRS_SHARE * slope[steepest])[None]
     hold = max(1, round(tuning.QRS_HOLD_MS * per_ms))
-    on = int(quiet_before(active, steepest, hold, max(0, centre - round(180 * per_ms)))[0])
-    off = int(quiet_after(active, steepest, hold, min(slope.size - 1, centre + round(240 * per_ms)))[0])
+    before, after = round(180 * per_ms), round(240 * per_ms)
+    on = min(steepest, int(quiet_before(active, steepest, hold, max(0, centre - before))[0]))
+    off = max(steepest, int(quiet_after(active, steepest, hold, min(slope.size - 1, centre + after))[0]))
     inner = rows[:, on : off + 1] - rows[:, on : on + 1]
     peak = on + int(np.argmax(np.square(inner).sum(axis=0)))
     on += round(tuning.QRS_ON_BIAS_MS * per_ms)

@@ -148,19 +148,19 @@ def shifts(
         How large it is there, as a share of the median's.
     """
     width = template.shape[1]
-    time = np.arange(width) - (width - 1) / 2
-
-    def straightened(rows: Floats) -> Floats:
-        rows = rows - rows.mean(axis=-1, keepdims=True)
-        return np.asarray(rows - (rows @ time)[..., None] * (time / np.square(time).sum()))
-
-    wave = straightened(template)
+    time = (np.arange(width) - (width - 1) / 2) / width
+    steep = float(np.square(time).sum())
+    wave = template - template.mean(axis=1, keepdims=True)
+    wave -= (wave @ time)[:, None] * (time / steep)
     cut = smoothed(windows(level, centres, reach - begin, begin + width - 1 + reach), SMOOTH)
     every = 2
     lagged = np.lib.stride_tricks.sliding_window_view(cut, width, axis=2)[:, :, ::every]
-    # A straight line in the recording adds nothing to a product with a wave that has none in it.
+    # A straight line in the recording adds nothing to a product with a wave that has none in it, and
+    # its energy is taken off without building the straightened windows.
     product = np.einsum("blkw,lw->bk", lagged, wave)
-    energy = np.square(straightened(lagged)).sum(axis=(1, 3))
+    energy = np.einsum("blkw,blkw->bk", lagged, lagged)
+    energy -= np.square(lagged.sum(axis=3)).sum(axis=1) / width
+    energy -= np.square(np.einsum("blkw,w->blk", lagged, time)).sum(axis=1) / steep
     whole = float(np.square(wave).sum())
     alike = product / np.sqrt(np.maximum(energy * whole, 1e-12))
     # Of two places that fit as well, the usual one.

@@ -1,6 +1,6 @@
 """From the boundaries of a stretch to its measurement: beats in the recording's own samples, and numbers."""
 
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -109,39 +109,37 @@ def _axes(median: Floats, leads: tuple[str, ...], waves: Waves, has_p: bool) -> 
 
 
 def _beats(waveform: Waveform, strip: Strip) -> tuple[Beat, ...]:
+    """Return every beat with its boundaries in samples of the recording; outside it there are none."""
     signal, n_samples = strip.signal, waveform.n_samples
+    starts = strip.centres.astype(np.float64) - strip.pre
+    moved = {"p": starts + strip.p_lag, "t": starts + strip.t_lag, "q": starts}
+    # P is the same whatever the ventricles make of it: it always comes from the dominant beat.
+    shapes = {"p": np.zeros_like(strip.shape_of), "t": strip.shape_of, "q": strip.shape_of}
 
-    def into(place: float) -> int | None:
-        sample = round(place * signal.scale) if np.isfinite(place) else -1
-        return sample if 0 <= sample < n_samples else None
+    def placed(name: str, on_medians: Floats) -> list[Any]:
+        places = on_medians[shapes[name[0]]]
+        shift = moved[name[0]]
+        places = places + (shift if places.ndim == 1 else shift[:, None])
+        inside = np.isfinite(places)
+        samples = np.round(np.where(inside, places, -1.0) * signal.scale).astype(np.int64)
+        found = samples.astype(object)
+        found[~(inside & (samples >= 0) & (samples < n_samples))] = None
+        return list(found.tolist())
 
+    by_lead = [placed(name, np.stack([getattr(each, name) for each in strip.waves])) for name in _LEAD_WAVES]
+    names = tuple(strip.waves[0].over_all)
+    over_all = [placed(name, np.array([each.over_all[name] for each in strip.waves])) for name in names]
+    used = np.flatnonzero(signal.usable).tolist()
     out = []
     for number, centre in enumerate(strip.centres.tolist()):
-        # P is the same whatever the ventricles make of it: it always comes from the dominant beat.
-        own, first = strip.waves[strip.shape_of[number]], strip.waves[0]
-        moved = _moved(strip, number, centre - strip.pre)
+        rows = [found[number] for found in by_lead]
         leads = {
-            lead: Boundaries(
-                **{
-                    name: into(getattr(first if name[0] == "p" else own, name)[row] + moved(name))
-                    for name in _LEAD_WAVES
-                }
-            )
-            for row, lead in enumerate(signal.leads)
-            if signal.usable[row]
+            signal.leads[row]: Boundaries(**{name: rows[i][row] for i, name in enumerate(_LEAD_WAVES)})
+            for row in used
         }
-        over_all = {
-            name: into((first if name[0] == "p" else own).over_all[name] + moved(name))
-            for name in own.over_all
-        }
-        sample = signal.original(centre, n_samples)
-        out.append(Beat(sample, strip.kinds[number], Boundaries(**over_all), leads))
+        boundaries = Boundaries(**{name: over_all[i][number] for i, name in enumerate(names)})
+        out.append(Beat(signal.original(centre, n_samples), strip.kinds[number], boundaries, leads))
     return tuple(out)
-
-
-def _moved(strip: Strip, number: int, start: float) -> Callable[[str], float]:
-    lags = {"p": strip.p_lag[number], "t": strip.t_lag[number], "q": 0.0}
-    return lambda name: start + float(lags[name[0]])
 
 
 def _median_beat(waveform: Waveform, strip: Strip, has_p: bool) -> MedianBeat:

@@ -87,14 +87,15 @@ def study(signal: Signal, found: Indexes) -> Strip:
     used = level[signal.usable]
     common = atria.likeness(used, centres[dominant[~early]], waves[0], pre, signal.per_ms)
     bare = _without_beats(level, aligned, medians, waves, pre=pre, usual=usual)[signal.usable]
-    rest = atria.residue(bare, signal.rate_hz)
+    # Of a few beats, what is left without them is the difference between them.
+    rest = atria.residue(bare, signal.rate_hz) if len(dominant) >= tuning.AF_LEAST_BEATS else atria.NOTHING
     paced = sum(kind == "paced" for kind in kinds) > len(kinds) / 2
     fibrillation = atria.fibrillation(rr, common, rest, paced=paced)
     p_lag, t_lag = np.full(len(centres), np.nan), np.zeros(len(centres))
     between = np.zeros(0, dtype=np.intp)
     template = pwaves.template(medians[0][signal.usable], waves[0], pre, signal.per_ms)
-    is_sinus = common >= tuning.P_COMMON and not rest.is_wave and fibrillation < tuning.AF_LIKELY
-    if template is not None and (is_sinus or len(dominant) == 1):
+    is_sinus = not common < tuning.P_COMMON and not rest.is_wave and fibrillation < tuning.AF_LIKELY
+    if template is not None and is_sinus:
         onsets = centres - pre + np.array([waves[shape].over_all["qrs_on"] for shape in aligned.shape_of])
         p_lag = pwaves.before_beats(used, centres, onsets, aligned.shape_of == 0, template)
         between = pwaves.between_beats(bare, centres, p_lag, template)
@@ -137,7 +138,7 @@ def _levelled(signal: Signal, onsets: Indexes) -> Floats:
     if knots.size == 1:
         return np.asarray(mv - smooth[:, knots])
     line = CubicSpline(knots, smooth[:, knots], axis=1)
-    return mv - np.asarray(line(np.clip(np.arange(mv.shape[1]), knots[0], knots[-1])))
+    return np.asarray(mv - line(np.clip(np.arange(mv.shape[1]), knots[0], knots[-1])))
 
 
 def _medians(
@@ -154,7 +155,10 @@ def _medians(
         median = cutting.median_of(cut, inside)
         known = following[members][np.isfinite(following[members])]
         shortest = float(np.quantile(known, 0.1)) if known.size else usual
-        frame = Frame(pre, signal.per_ms, usual, shortest, spike)
+        covered = median.shape[1] - 2
+        if not inside.any():
+            covered = min(covered, pre + level.shape[1] - 1 - int(centres[members].min()))
+        frame = Frame(pre, signal.per_ms, covered, usual, shortest, spike)
         medians.append(median)
         waves.append(delineate.delineated(median, signal.usable, frame))
     return tuple(medians), tuple(waves)
