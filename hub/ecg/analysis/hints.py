@@ -21,6 +21,8 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "mi_pattern": st_rules.mi_pattern,
         "st_elevation": st_rules.st_elevation,
         "av_block_3": rhythm.av_block_3,
+        "rhythm_unclear": rhythm.rhythm_unclear,
+        "slow_without_p": rhythm.slow_without_p,
         "pause": rhythm.pause,
         "rate_low": rhythm.rate_low,
         "rate_high": rhythm.rate_high,

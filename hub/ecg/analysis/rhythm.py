@@ -57,7 +57,7 @@ def atrial_fibrillation(facts: Facts, limits: Limits) -> Evidence | None:
 def atrial_flutter(facts: Facts, limits: Limits) -> Evidence | None:
     """A regular atrial wave faster than any P wave."""
     hz = facts.measurement.atrial.flutter_hz
-    if hz is None or hz < limits["hz"]:
+    if hz is None or hz < limits["hz"] or facts.p_share >= _P_BEFORE_MOST:
         return None
     return Evidence(numbers={"atrial_bpm": hz * 60.0, "limit_atrial_bpm": limits["hz"] * 60.0})
 
@@ -65,7 +65,7 @@ def atrial_flutter(facts: Facts, limits: Limits) -> Evidence | None:
 def atrial_fast(facts: Facts, limits: Limits) -> Evidence | None:
     """Fibrillation or flutter with a ventricular rate at or above the limit."""
     atrial = facts.measurement.atrial
-    if atrial.fibrillation < _HALF and atrial.flutter_hz is None:
+    if atrial.fibrillation < _HALF and (atrial.flutter_hz is None or facts.p_share >= _P_BEFORE_MOST):
         return None
     return rate_high(facts, limits)
 
@@ -82,7 +82,7 @@ def preexcited_fibrillation(facts: Facts, limits: Limits) -> Evidence | None:
         shortest == limits["shortest_rr_ms"] and "exclusive" in limits
     ):
         return None
-    if wide < limits["qrs_ms"] or irregularity(rr) < limits["irregular"] or facts.p_share >= _P_BEFORE_MOST:
+    if wide < limits["qrs_ms"] or irregularity(rr) < limits["irregular"]:
         return None
     numbers = {"shortest_rr_ms": shortest, "limit_shortest_rr_ms": limits["shortest_rr_ms"], "qrs_ms": wide}
     return Evidence(numbers={**numbers, "limit_qrs_ms": limits["qrs_ms"], "bpm": bpm})
@@ -91,15 +91,17 @@ def preexcited_fibrillation(facts: Facts, limits: Limits) -> Evidence | None:
 def _wide_runs(facts: Facts, limits: Limits) -> list[list[Beat]]:
     """Return runs of wide, fast beats that neither a pacemaker nor a P wave explains.
 
-    Dominant beats count only when most beats have no P wave: a bundle branch block with sinus
-    tachycardia is wide and fast too.
+    Dominant beats with P waves before most of them do not count, for a bundle branch block in sinus
+    tachycardia is wide and fast too. From a rate on, T waves are taken for P waves and explain nothing.
     """
+    bpm = facts.value("hr_bpm")
+    sinus = facts.p_share >= _P_BEFORE_MOST and bpm is not None and bpm < limits["p_trusted_bpm"]
     fastest_ms = _MINUTE_MS / limits["bpm"]
     runs: list[list[Beat]] = []
     last: Beat | None = None
     for beat in facts.measurement.beats:
         width = facts.width_ms(beat)
-        explained = beat.kind == "paced" or (beat.kind == "dominant" and facts.p_share >= _P_BEFORE_MOST)
+        explained = beat.kind == "paced" or (beat.kind == "dominant" and sinus)
         if width is None or width < limits["qrs_ms"] or explained:
             last = None
             continue
@@ -264,27 +266,55 @@ def av_block_2(facts: Facts, limits: Limits) -> Evidence | None:
     return Evidence(numbers={"dropped": float(dropped), "pr_spread_ms": spread})
 
 
-def vf_like(facts: Facts, limits: Limits) -> Evidence | None:
-    """One wave between 2.5 and 9 Hz in place of separate complexes."""
-    from scipy.signal import sosfilt
+def slow_without_p(facts: Facts, limits: Limits) -> Evidence | None:
+    """A slow regular rhythm before which no P wave was found, as an escape rhythm has."""
+    rr, bpm = np.array(facts.measurement.rr_ms), facts.value("hr_bpm")
+    if bpm is None or bpm > limits["bpm"] or len(rr) < limits["intervals"] or facts.paced:
+        return None
+    if facts.p_share > limits["p_share"] or irregularity(rr) > limits["rr_irregular"]:
+        return None
+    return Evidence(numbers={"bpm": bpm, "limit_bpm": limits["bpm"], "p_share": facts.p_share})
 
-    if facts.p_share >= _P_BEFORE_MOST:
-        return None
-    rate = facts.waveform.rate_hz
-    size = round(limits["window_s"] * rate)
-    good = [i for i, name in enumerate(facts.waveform.leads) if facts.quality.per_lead.get(name) != "bad"]
-    samples = facts.waveform.samples_mv[:, good]
-    if len(samples) < size or not good or rate < _LEAST_RATE_HZ or not np.isfinite(samples).all():
-        return None
-    rows = np.ascontiguousarray(samples.T)
-    waves = sosfilt(_vf_band(rate), rows - rows[:, :1], axis=1)
-    for start in range(0, len(samples) - size + 1, size // 2):
-        leak, hz = _leakage(waves[:, start : start + size], rate, limits["swing_mv"])
+
+def vf_like(facts: Facts, limits: Limits) -> Evidence | None:
+    """One wave between 2.5 and 9 Hz in place of separate complexes, however many QRS were counted."""
+    for leak, hz in _waves(facts, limits):
         if leak < limits["leakage"] and limits["low_hz"] <= hz <= limits["high_hz"]:
             return Evidence(numbers={"leakage": leak, "limit_leakage": limits["leakage"], "wave_hz": hz})
     return None
 
 
+def rhythm_unclear(facts: Facts, limits: Limits) -> Evidence | None:
+    """No complexes could be told apart although the recording is clean and full of voltage."""
+    if facts.measurement.reason != "noise" or facts.quality.verdict == "repeat":
+        return None
+    if any(each.code in {"muscle", "mains"} for each in facts.quality.findings):
+        return None
+    waves = _waves(facts, limits)
+    if not waves:
+        return None
+    leak, hz = min(waves)
+    return Evidence(numbers={"leakage": leak, "wave_hz": hz})
+
+
+def _waves(facts: Facts, limits: Limits) -> list[tuple[float, float]]:
+    """Return leakage and mean frequency of each stretch of the strip, from up to three good leads."""
+    from scipy.signal import sosfilt
+
+    rate, waveform = facts.waveform.rate_hz, facts.waveform
+    size = round(limits["window_s"] * rate)
+    good = [name for name in waveform.leads if facts.quality.per_lead.get(name) != "bad"]
+    chosen = ([name for name in _RHYTHM_LEADS if name in good] or good)[: len(_RHYTHM_LEADS)]
+    samples = waveform.samples_mv[:, [waveform.leads.index(name) for name in chosen]]
+    if len(samples) < size or not chosen or rate < _LEAST_RATE_HZ or not np.isfinite(samples).all():
+        return []
+    rows = np.ascontiguousarray(samples.T)
+    waves = sosfilt(_vf_band(rate), rows - rows[:, :1], axis=1)
+    starts = range(0, len(samples) - size + 1, size // 2)
+    return [_leakage(waves[:, start : start + size], rate, limits["swing_mv"]) for start in starts]
+
+
+_RHYTHM_LEADS = ("II", "V1", "V5")
 _LEAST_RATE_HZ = 80.0
 
 

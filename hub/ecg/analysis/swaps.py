@@ -157,8 +157,8 @@ def swaps(measurement: Measurement, *, doubtful: frozenset[str] = frozenset()) -
     # A flat II or III is what a swap with the right leg leaves; any other doubtful lead forbids a conclusion.
     if median is None or median.n_beats < limits["least_beats"] or doubtful - set(_FLAT_LEAD.values()):
         return ()
-    windows = windows_of(median)
-    if windows is None:
+    bpm, windows = measurement.values["hr_bpm"].value, windows_of(median)
+    if windows is None or bpm is None or bpm > limits["most_bpm"]:
         return ()
     legs = _leg_swaps(windows, limits)
     return legs if legs or doubtful else _arm_swaps(windows, measurement, limits)
@@ -167,20 +167,22 @@ def swaps(measurement: Measurement, *, doubtful: frozenset[str] = frozenset()) -
 def _arm_swaps(
     windows: Mapping[str, Window], measurement: Measurement, limits: Mapping[str, float]
 ) -> tuple[Finding, ...]:
-    likely = likelihoods(windows, has_p=_has_p(measurement))
+    has_p = _has_p(measurement)
+    likely = likelihoods(windows, has_p=has_p)
+    qrs_ms = measurement.values["qrs_ms"].value
+    narrow = qrs_ms is not None and qrs_ms < limits["narrow_ms"]
+    mirrored = _dextrocardia(windows, limits, has_p=has_p) if narrow else ()
     arm = sum(each for code, each in likely.items() if code not in _WITHOUT_RIGHT_ARM)
-    if arm < limits["arm_likelihood"]:
-        if likely["swap_la_ll"] < limits["la_ll_likelihood"]:
-            return ()
-    elif _mirrored(windows):
-        return (Finding("dextrocardia", ("I", *PRECORDIAL), limits["dextrocardia_likelihood"], repeat=True),)
+    if arm < limits["arm_likelihood"] and (mirrored or likely["swap_la_ll"] < limits["la_ll_likelihood"]):
+        return mirrored
     ranked = sorted((code for code in likely if code), key=lambda code: -likely[code])
     numbers = {"usual_likelihood": round(likely[""], 4)}
-    return tuple(
+    named = tuple(
         Finding(code, _LIMB, round(likely[code], 3), repeat=i == 0, numbers=numbers)
         for i, code in enumerate(ranked)
         if i == 0 or likely[code] >= limits["worth_naming"]
     )
+    return (*named, *mirrored)
 
 
 def _has_p(measurement: Measurement) -> bool:
@@ -288,8 +290,20 @@ def _leg_swaps(windows: Mapping[str, Window], limits: Mapping[str, float]) -> tu
     return tuple(found)
 
 
-def _mirrored(windows: Mapping[str, Window]) -> bool:
-    """Say whether lead I is upside down and the QRS fades from V1 to V6 instead of growing."""
-    heights, net = windows["qrs"].heights[2:8], windows["qrs"].sums
-    fades = heights[5] < heights[4] < heights[2] and 2 * heights[5] < max(heights[0], heights[1])
-    return bool(net[0] < 0 and net[7] < 0 and fades)
+def _dextrocardia(
+    windows: Mapping[str, Window], limits: Mapping[str, float], *, has_p: bool
+) -> tuple[Finding, ...]:
+    """Find P and QRS upside down in lead I while QRS is upside down in V6 too.
+
+    Interchanged arms leave V6 upright; a mirrored heart, or arms and chest electrodes both wrong, do not.
+    """
+    qrs = windows["qrs"]
+    if qrs.sums[0] >= 0 or qrs.sums[7] >= 0:
+        return ()
+    fading = float(qrs.heights[7] / max(_LEAST_MV, *qrs.heights[2:5].tolist()))
+    if windows["p"].sums[0] >= 0 if has_p else fading > limits["fading_share"]:
+        return ()
+    likelihood = limits["dextrocardia_likelihood"]
+    return (
+        Finding("dextrocardia", ("I", *PRECORDIAL), likelihood, repeat=True, numbers={"v6_share": fading}),
+    )
