@@ -163,6 +163,34 @@ class TestSeveral:
         assert code == 1
         assert lines[1]["error"]["code"] == "NameTwice"
 
+    def test_a_header_given_with_its_samples_is_one_recording(self, tmp_path: Path) -> None:
+        target = tmp_path / "one.npz"
+        code, lines, _ = run("read", DATA / "ludb_45.hea", DATA / "45.dat", "--json", "--samples", target)
+        assert (code, len(lines)) == (0, 1)
+        assert target.is_file()
+
+    def test_a_folder_that_cannot_be_listed_is_said(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real = os.scandir
+
+        def locked(path: str) -> object:
+            if str(path).endswith("sub"):
+                raise PermissionError(13, "Permission denied", str(path))
+            return real(path)
+
+        monkeypatch.setattr(os, "scandir", locked)
+        code, lines, _ = run("read", folder, "--json")
+        assert code == 1
+        assert lines[-1]["file"] == str(folder / "sub")
+        assert lines[-1]["error"]["reason"] == "Permission denied"
+
+    def test_a_name_that_is_no_text(self, tmp_path: Path) -> None:
+        name = os.fsdecode(b"\xc4\xe3.dcm")
+        (tmp_path / name).write_bytes(b"?")
+        code, (line,), _ = run("read", tmp_path, "--json")
+        assert (code, line["file"]) == (1, str(tmp_path / name))
+
     @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
     def test_a_pipe_in_a_folder_is_not_waited_for(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "pipe")

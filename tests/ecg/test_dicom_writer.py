@@ -203,6 +203,12 @@ class TestSamples:
         assert None in two.lsb_mv
         np.testing.assert_allclose(back(write_dicom(two)).samples_mv, two.samples_mv, atol=1e-12)
 
+    def test_a_median_beat_has_half_steps(self) -> None:
+        beat = Part("median", "MEDIAN", np.array([[0.0025], [-81.9175]]), 500.0, ("I",))
+        data = write_dicom(wave(leads=2, parts=(beat,)))
+        assert parsed(data).WaveformSequence[1].WaveformBitsAllocated == 16
+        np.testing.assert_allclose(back(data).median.samples_mv, beat.samples_mv, atol=1e-12)
+
     def test_rounding_only_on_request(self) -> None:
         given = wave(np.random.default_rng(1).normal(size=(500, 2)), lsb=None)
         with pytest.raises(CannotHold):

@@ -64,18 +64,23 @@ def answer_each(
 
 def print_json(facts: Mapping[str, Any]) -> None:
     """Print one JSON object on one line."""
-    typer.echo(json.dumps(facts, ensure_ascii=False, allow_nan=False))
+    print_line(json.dumps(facts, ensure_ascii=False, allow_nan=False))
 
 
 def print_text(facts: Mapping[str, Any]) -> None:
     """Print facts as ``name: value`` lines."""
     for name, value in facts.items():
-        typer.echo(f"{name}: {value}")
+        print_line(f"{name}: {value}")
 
 
 def print_error(file: str, error: HubError, *, as_json: bool) -> None:
     """Say on one line of the error output, and of the JSON output, why a file was refused."""
     facts = ", ".join(f"{name}={value}" for name, value in error.facts.items())
-    typer.echo(f"{error.code}: {error}{f' ({facts})' if facts else ''} [{file}]", err=True)
+    print_line(f"{error.code}: {error}{f' ({facts})' if facts else ''} [{file}]", err=True)
     if as_json:
         print_json({"file": file, "error": {"code": error.code, "message": str(error), **error.facts}})
+
+
+def print_line(line: str, *, err: bool = False) -> None:
+    """Print a line; bytes of a file name that are no UTF-8 become escapes, in JSON as in text."""
+    typer.echo(line.encode(errors="backslashreplace").decode(), err=err)

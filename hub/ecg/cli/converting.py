@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hub.ecg.cli.answers import AsJson, answer_each
+from hub.ecg.cli.answers import AsJson, answer_each, print_line
 
 if TYPE_CHECKING:
     from hub.ecg.cli.files import Recording
@@ -86,7 +86,7 @@ def convert(  # noqa: PLR0917 - a command takes what its options are
 
 
 def _show(facts: Mapping[str, Any]) -> None:
-    typer.echo(f"{facts['file']} -> {', '.join(facts['written'])}")
+    print_line(f"{facts['file']} -> {', '.join(facts['written'])}")
 
 
 def _target_format(source: Path, target: Path, to: str) -> str:

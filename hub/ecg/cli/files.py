@@ -52,26 +52,40 @@ def recordings(paths: Sequence[Path]) -> Iterator[Recording]:
         recordings of their own, nor are WFDB annotations beside their header. Every other file is reported
         with its error.
     """
-    given: dict[Path, list[str]] = {}
-    for path in paths:
-        if not path.is_dir():
-            given.setdefault(path.parent, []).append(path.name)
-    folders = {folder: _Folder(folder, names) for folder, names in given.items()}
+    folders = _folders(paths)
     for path in paths:
         if not path.is_dir():
             yield from folders[path.parent].recording(path.name, PurePath(path.name))
             continue
-        for root, below, names in os.walk(path):
+        unread: list[OSError] = []
+        for root, below, names in os.walk(path, onerror=unread.append):
             below.sort()
             names.sort()
             here = _Folder(Path(root), names)
             for name in names:
                 yield from here.recording(name, Path(root, name).relative_to(path))
+        for error in unread:
+            yield Recording(str(error.filename), PurePath(), error=_unreadable(error))
 
 
 def several(paths: Sequence[Path]) -> bool:
     """Say whether the paths of a command line may hold more than one recording."""
-    return len(paths) > 1 or any(path.is_dir() for path in paths)
+    folders = _folders(paths)
+    alone = [path for path in paths if path.is_dir() or not folders[path.parent].belongs(path.name)]
+    return len(alone) > 1 or any(path.is_dir() for path in alone)
+
+
+def _folders(paths: Sequence[Path]) -> "dict[Path, _Folder]":
+    """Return the folders in which files were named one by one, with these files."""
+    given: dict[Path, list[str]] = {}
+    for path in paths:
+        if not path.is_dir():
+            given.setdefault(path.parent, []).append(path.name)
+    return {folder: _Folder(folder, names) for folder, names in given.items()}
+
+
+def _unreadable(error: OSError) -> Malformed:
+    return Malformed("this cannot be read", reason=error.strerror or "")
 
 
 class _Folder:
@@ -84,9 +98,13 @@ class _Folder:
         self._belonging = {each for named in self._headers.values() for each in named}
         self._stems = {PurePath(name).stem for name in self._headers}
 
+    def belongs(self, name: str) -> bool:
+        """Say whether a file is part of the recording of another."""
+        return name in self._belonging
+
     def recording(self, name: str, place: PurePath) -> Iterator[Recording]:
         """Yield the recording that a file begins, if it is not part of another."""
-        if name in self._belonging:
+        if self.belongs(name):
             return
         file = str(self._folder / name)
         try:
@@ -123,8 +141,11 @@ class _Folder:
     def _find(self, stated: str) -> str | None:
         """Return the file of this folder that a header means, whatever its case: devices differ in it."""
         if self._beside is None:
-            with os.scandir(self._folder) as entries:
-                self._beside = {entry.name.casefold(): entry.name for entry in entries if entry.is_file()}
+            try:
+                with os.scandir(self._folder) as entries:
+                    self._beside = {entry.name.casefold(): entry.name for entry in entries if entry.is_file()}
+            except OSError:
+                self._beside = {}
         return self._beside.get(stated.casefold())
 
     def _probe(self, name: str) -> bytes:
@@ -150,7 +171,7 @@ class _Folder:
                 raise RecordingTooLarge(limit="bytes", declared=size)
             return {path.name: path.read_bytes() for path in paths}
         except OSError as error:
-            raise Malformed("the file cannot be read", reason=error.strerror or "") from error
+            raise _unreadable(error) from error
 
 
 def _is_annotation(data: bytes) -> bool:

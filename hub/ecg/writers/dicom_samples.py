@@ -60,8 +60,8 @@ def to_columns(
     samples_mv : numpy.ndarray
         Shape ``(n_samples, n_leads)``; NaN where nothing was recorded.
     lsb_mv : sequence of float or None
-        The step of each lead as far as it is known. Computed leads have none: those of the other
-        leads and their halves are tried (aVR is half a sum), then plain ones.
+        The step of each lead as far as it is known; median beats may have half of it. Computed leads
+        have none: those of the other leads and their halves are tried (aVR is half a sum), then plain ones.
     bits : int
         16 or 32.
     exact : bool
@@ -75,7 +75,7 @@ def to_columns(
     known = [step for step in dict.fromkeys(lsb_mv) if step]
     guesses = [*known, *(step / 2 for step in known), *_PLAIN_STEPS_MV]
     return [
-        _column(samples_mv[:, n], [own] if own else guesses, n, bits=bits, exact=exact)
+        _column(samples_mv[:, n], [own, own / 2] if own else guesses, n, bits=bits, exact=exact)
         for n, own in enumerate(lsb_mv)
     ]
 
