@@ -38,4 +38,4 @@ def check_size(n_samples: int, n_leads: int, rate_hz: float) -> None:
     if n_samples * n_leads > MAX_VALUES:
         raise RecordingTooLarge(limit="values", declared=n_samples * n_leads)
     if n_samples / rate_hz > MAX_SECONDS:
-        raise RecordingTooLarge(limit="seconds", declared=int(n_samples / rate_hz))
+        raise RecordingTooLarge(limit="seconds", declared=int(min(n_samples / rate_hz, 1e15)))

@@ -225,8 +225,9 @@ class TestSeveralSets:
         assert [part.kind for part in wave.parts] == ["rhythm", "median"]
         assert wave.median.samples_mv[0, 0] == pytest.approx(0.0225)
 
-    def test_a_derived_beat_without_units_is_left_out(self) -> None:
-        derived = f"<derivation><derivedSeries>{sequences(lead(scale=''))}</derivedSeries></derivation>"
+    @pytest.mark.parametrize("faulty", [lead(scale=""), lead(digits=""), lead() + lead(digits="1")])
+    def test_a_derived_beat_that_does_not_fit_is_left_out(self, faulty: str) -> None:
+        derived = f"<derivation><derivedSeries>{sequences(faulty)}</derivedSeries></derivation>"
         wave = read_aecg(aecg(series(sequences(lead()), derived)))
         assert wave.parts == ()
 

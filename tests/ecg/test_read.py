@@ -89,7 +89,12 @@ class TestLimits:
 
     @pytest.mark.parametrize(
         ("shape", "limit"),
-        [((10, 65, 500.0), "leads"), ((10_000_000, 12, 500.0), "values"), ((1_000_000, 1, 1.0), "seconds")],
+        [
+            ((10, 65, 500.0), "leads"),
+            ((10_000_000, 12, 500.0), "values"),
+            ((1_000_000, 1, 1.0), "seconds"),
+            ((1, 1, 1e-308), "seconds"),
+        ],
     )
     def test_declared(self, shape: tuple[int, int, float], limit: str) -> None:
         with pytest.raises(RecordingTooLarge) as caught:

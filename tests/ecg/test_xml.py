@@ -3,6 +3,8 @@
 Oracle for well-formed files: the standard library's ElementTree.
 """
 
+import copy
+import random
 import socket
 import threading
 import time
@@ -12,7 +14,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hub.ecg.errors import FormatFeature, NoLeads, RateMissing, RecordingTooLarge, Truncated, UnitsMissing
+from hub.ecg.errors import (
+    FormatFeature,
+    NoLeads,
+    NotAWaveform,
+    RateMissing,
+    RecordingTooLarge,
+    Truncated,
+    UnitsMissing,
+)
 from hub.ecg.formats import xml
 from hub.ecg.formats.xml import parse_xml, root_of
 from hub.ecg.formats.xml_values import (
@@ -29,8 +39,19 @@ from hub.ecg.formats.xml_values import (
 )
 from hub.ecg.read import read_ecg
 from hub.errors import HubError, Malformed
+from tests.ecg import test_aecg, test_cardiosoft, test_mortara, test_muse, test_philips, test_schiller
 from tests.ecg.records import load
+from tests.ecg.test_read import accept_or_refuse
 
+SEEDS = {
+    "aecg": test_aecg.aecg(test_aecg.series(test_aecg.sequences(test_aecg.lead()))),
+    "philips plain": test_philips.plain(test_philips.with_pulse(test_philips.twelve(800))),
+    "philips xli": test_philips.compressed(test_philips.twelve(1000)),
+    "muse": test_muse.muse(test_muse.waveform("Median"), test_muse.waveform()),
+    "cardiosoft": test_cardiosoft.cardiosoft(test_cardiosoft.strip()),
+    "mortara": test_mortara.eli(test_mortara.rhythm(), test_mortara.cycle()),
+    "schiller": test_schiller.sema(test_schiller.wave()),
+}
 NAME = "王小明"
 GIVEN = f"<a><name>{NAME}</name></a>"
 
@@ -213,8 +234,10 @@ class TestHostile:
         assert isinstance(error, RecordingTooLarge)
         assert error.facts["limit"] == "depth"
 
-    def test_many_elements(self) -> None:
-        error = refuse(b"<AnnotatedECG>" + b"<a/>" * xml.MAX_ELEMENTS + b"</AnnotatedECG>")
+    def test_many_elements(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(xml, "MAX_ELEMENTS", 1000)
+        parse_xml(b"<a>" + b"<a/>" * 999 + b"</a>")
+        error = refuse(b"<AnnotatedECG>" + b"<a/>" * 1000 + b"</AnnotatedECG>")
         assert error.facts["limit"] == "elements"
 
     @pytest.mark.parametrize("start", [b"<a b='", b"<!--", b"<a "])
@@ -234,6 +257,45 @@ class TestHostile:
     def test_not_well_formed(self, data: bytes) -> None:
         with pytest.raises(Malformed):
             parse_xml(data)
+
+
+class TestMutations:
+    """Well-formed files with single values, attributes and elements changed, and files with bytes changed."""
+
+    VALUES = (
+        "",
+        "0",
+        "-1",
+        "1e308",
+        "1e-308",
+        "nan",
+        "9" * 30,
+        "x",
+        "1 2 3",
+        "1,,2",
+        "AAAA",
+        "uV",
+        "王",
+        "True",
+    )
+
+    @pytest.mark.parametrize("kind", SEEDS)
+    def test_a_waveform_or_a_refusal(self, kind: str) -> None:
+        tree, chance = ET.fromstring(SEEDS[kind]), random.Random(kind)
+        for _ in range(60):
+            changed = copy.deepcopy(tree)
+            element = chance.choice(list(changed.iter()))
+            if element.attrib and chance.random() < 0.5:
+                element.set(chance.choice(sorted(element.attrib)), chance.choice(self.VALUES))
+            elif len(element) and chance.random() < 0.5:
+                element.remove(chance.choice(list(element)))
+            else:
+                element.text = chance.choice(self.VALUES)
+            accept_or_refuse({"x": ET.tostring(changed, chance.choice(("utf-8", "utf-16", "gb18030")))})
+        for _ in range(60):
+            data = bytearray(SEEDS[kind])
+            data[chance.randrange(len(data))] = chance.randrange(256)
+            accept_or_refuse({"x": bytes(data)})
 
 
 class TestValues:
@@ -299,3 +361,5 @@ class TestValues:
             block([Lead("I", np.ones(0), 1.0)], 500.0)
         with pytest.raises(NoLeads):
             block([], 500.0)
+        with pytest.raises(NotAWaveform):
+            block([Lead("I", np.full(2, 1e300), 1e300)], 500.0)

@@ -101,9 +101,8 @@ def read_aecg(data: bytes, *, charset_override: str | None = None) -> Waveform:
     root = document.root
     series = root.all("component/series")
     derived = [one for parent in series for one in parent.all("derivation/derivedSeries")]
-    rhythm = _together([strip for one in series for strip in _strips(one)])
-    medians = [strip for one in derived for strip in _strips(one)]
-    blocks = [(strip, block(strip.leads, strip.rate_hz)) for strip in (*rhythm, *medians)]
+    strips = [strip for one in (*series, *derived) for strip in _strips(one)]
+    blocks = _blocks(_together(strips))
     candidates = [pair for pair in blocks if pair[0].kind == "rhythm"]
     if not candidates:
         raise NoLeads("the file holds no rhythm")
@@ -213,6 +212,18 @@ def _together(strips: list[_Strip]) -> list[_Strip]:
             found.append(strip)
         else:
             found[place] = replace(found[place], leads=found[place].leads + strip.leads)
+    return found
+
+
+def _blocks(strips: list[_Strip]) -> list[tuple[_Strip, Block]]:
+    """Put the leads of each strip side by side. A representative beat that does not fit is left out."""
+    found = []
+    for strip in strips:
+        try:
+            found.append((strip, block(strip.leads, strip.rate_hz)))
+        except HubError:
+            if strip.kind == "rhythm":
+                raise
     return found
 
 

@@ -11,7 +11,7 @@ from math import isfinite
 import numpy as np
 from numpy.typing import NDArray
 
-from hub.ecg.errors import NoLeads, RateMissing, Truncated, UnitsMissing
+from hub.ecg.errors import NoLeads, NotAWaveform, RateMissing, Truncated, UnitsMissing
 from hub.ecg.leads import lead_from_text, unique_names
 from hub.ecg.limits import check_size
 from hub.ecg.waveform import DeviceMeasurement
@@ -87,6 +87,8 @@ def block(leads: Sequence[Lead], rate_hz: float) -> Block:
         There is none, or they are empty.
     Truncated
         They are not equally long.
+    NotAWaveform
+        A sample is beyond all numbers.
     RecordingTooLarge
         A limit is passed.
     """
@@ -96,7 +98,10 @@ def block(leads: Sequence[Lead], rate_hz: float) -> Block:
     if len(lengths) > 1:
         raise Truncated(needed_samples=max(lengths), present_samples=min(lengths))
     check_size(len(leads[0].stored), len(leads), rate_hz)
-    samples_mv = np.column_stack([lead.stored * lead.lsb_mv + lead.origin_mv for lead in leads])
+    with np.errstate(over="ignore"):
+        samples_mv = np.column_stack([lead.stored * lead.lsb_mv + lead.origin_mv for lead in leads])
+    if not np.isfinite(samples_mv).all():
+        raise NotAWaveform("a sample is no voltage of a body")
     warnings = [] if all(lead.name for lead in leads) else ["lead_unnamed"]
     names, renamed = unique_names(
         [lead_from_text(lead.name) or lead.name[:64] or f"channel {n + 1}" for n, lead in enumerate(leads)]
