@@ -1,5 +1,7 @@
 /** What the machine says of a recording, as `ecg/analysis` gives it. Hints: shown apart, never as a diagnosis. */
 
+import { qtc } from "./calipers";
+
 export interface Bounds {
   p_on?: number | null;
   p_off?: number | null;
@@ -101,6 +103,9 @@ export interface Earlier {
   qtc_ms: number | null;
 }
 
+/** An exam may hold several ECGs; each is offered for itself. */
+export const keyOf = (earlier: Earlier): string => `${earlier.exam_id}/${earlier.source}`;
+
 /** One line of the table: the hub's name of a value, its unit, and what the machine measured. */
 export interface Row {
   name: string;
@@ -139,6 +144,31 @@ export function rowsOf(measurement: Measurement | null): Row[] {
 export function editOf(edits: readonly Edit[], name: string, lead = ""): Edit | undefined {
   const last = [...edits].filter((edit) => edit.name === name && edit.lead === lead).sort((a, b) => a.at.localeCompare(b.at)).at(-1);
   return last && last.value !== null ? last : undefined;
+}
+
+export interface InForce {
+  value: number | null;
+  /** A reader put it in the place of the measured one. */
+  edited: boolean;
+  /** It follows from a QT or a rate that a reader has put right. */
+  follows: boolean;
+}
+
+/** The values as they count now, by name. A QTc that nobody touched follows the reader's QT or rate, as on the server. */
+export function inForce(analysis: Analysis): Map<string, InForce> {
+  const values = new Map<string, InForce>();
+  for (const row of rowsOf(analysis.measurement)) {
+    const edit = editOf(analysis.edits, row.name);
+    values.set(row.name, { value: edit?.value ?? row.value, edited: edit !== undefined, follows: false });
+  }
+  const [rate, qt] = [values.get("hr_bpm"), values.get("qt_ms")];
+  if (!(rate?.edited || qt?.edited) || !rate?.value || !qt?.value) return values;
+  const corrected = qtc(qt.value, 60000 / rate.value);
+  for (const formula of QTC_FORMULAS) {
+    const name = `qtc_${formula}_ms`;
+    if (!values.get(name)?.edited) values.set(name, { value: corrected[formula], edited: false, follows: true });
+  }
+  return values;
 }
 
 /** What the device said of the same thing. `qtc_ms` without a formula stands beside every formula's own row. */

@@ -64,7 +64,7 @@ export class Board {
     return this.shown?.sheet;
   }
 
-  show(shown: Shown, pxPerMm: number, label: string): void {
+  show(shown: Shown, pxPerMm: number): void {
     this.shown = shown;
     this.pxPerMm = pxPerMm;
     const began = performance.now();
@@ -75,9 +75,13 @@ export class Board {
       paintScene(context, sceneOf(shown.sheet, shown.series, shown.marks, dots), dots);
     }
     performance.measure("ecg-paint", { start: began, end: performance.now() });
+    this.paintCalipers();
+  }
+
+  /** Say in words what the picture shows. */
+  describe(label: string): void {
     this.over.setAttribute("role", "img");
     this.over.setAttribute("aria-label", label);
-    this.paintCalipers();
   }
 
   /** Everything shown, calipers included, as scenes for the printed page. */
@@ -101,10 +105,18 @@ export class Board {
     const cell = this.pointerCell ?? sheet?.cells.find((each) => each.lead === wantedLead) ?? sheet?.cells.at(-1);
     if (!sheet || !cell) return;
     const inside = beats.filter((sample) => sample >= cell.first && sample <= cell.last);
+    const samples = samplesOf(this.shown?.series[0]?.leads ?? new Map(), cell.lead);
+    const height = (sample: number): number => samples?.[sample - (this.shown?.series[0]?.firstSample ?? 0)] || 0;
     const [first, second] = inside.length > 1 ? (inside as [number, number]) : [Math.round(cell.first + 0.2 * (cell.last - cell.first)), Math.round(cell.first + 0.4 * (cell.last - cell.first))];
-    const caliper: Caliper = kind === "time" ? { kind, lead: this.leadOf(cell), a: first, b: second, across: 0.8, march: false, role: "" } : { kind, lead: this.leadOf(cell), a: 0, b: 1, across: first, march: false, role: "" };
+    const caliper: Caliper = kind === "time" ? { kind, lead: this.leadOf(cell), a: first, b: second, across: 0.8, march: false, role: "" } : { kind, lead: this.leadOf(cell), a: height(this.levelBefore(first, cell)), b: height(first) || 1, across: first, march: false, role: "" };
     this.calipers.push(caliper);
     this.choose(caliper);
+  }
+
+  /** Where the wave at a sample begins, as far as it was detected: the level to measure its height from. */
+  private levelBefore(sample: number, cell: Cell): number {
+    const reach = 0.1 * (this.shown?.sheet.rateHz ?? 0);
+    return this.shown?.landmarks(cell.lead).find((mark) => mark < sample && sample - mark < reach) ?? sample - Math.round(reach / 2);
   }
 
   choose(caliper: Caliper | undefined): void {

@@ -4,7 +4,7 @@ import { errorKey } from "../http";
 import type { Unmount } from "../registry";
 import { words } from "../texts";
 import { say } from "../toast";
-import type { Earlier } from "./analysis";
+import { type Earlier, keyOf } from "./analysis";
 import { Board } from "./board";
 import { calibrate, measuredPxPerMm, NOMINAL_PX_PER_MM } from "./calibration";
 import { type Caliper, intervalMs, qtc, rrFor } from "./calipers";
@@ -14,13 +14,15 @@ import { Keys } from "./keys";
 import { lastStart } from "./layout";
 import { LoadError, loadAnalysis, loadEarlier, loadRecording, sendEdit, STRETCH_S } from "./load";
 import { toSvg } from "./paint";
-import { Panel } from "./panel";
+import { Panel, wordOf } from "./panel";
 import { beatsOf, type Loaded, medianOf, medianPicture, rhythm } from "./picture";
 import { type Source, Toolbar } from "./toolbar";
 import { hashOf, START, type View, viewFrom } from "./view";
 
 const LEAST_PX_PER_MM = 1.5;
 const MOST_PX_PER_MM = 14;
+/** Two sheets one above the other are scrolled rather than drawn smaller than this. */
+const READABLE_PX_PER_MM = 2.4;
 const WIDE_PX = 1150;
 const PANEL_KEY = "hub.ecg.panel";
 
@@ -147,7 +149,10 @@ class Viewer {
       if (asked === this.asked) this.draw();
       await this.loadMore();
     } catch (error) {
-      if (asked === this.asked) say("danger", this.t("failed", { reason: this.reason(error) }));
+      if (asked !== this.asked) return;
+      say("danger", this.t("failed", { reason: this.reason(error) }));
+      this.view = { ...this.view, compare: "" };
+      this.draw();
     }
   }
 
@@ -186,19 +191,21 @@ class Viewer {
   private async loadOther(): Promise<void> {
     const wanted = this.view.compare;
     this.other = undefined;
-    const found = this.earlier.find((each) => each.exam_id === wanted);
+    const found = this.earlier.find((each) => keyOf(each) === wanted) ?? this.earlier.find((each) => each.exam_id === wanted);
     if (!found) {
       this.view = { ...this.view, compare: "" };
       return;
     }
-    const key = `${found.exam_id}/${found.source}`;
+    const key = keyOf(found);
     let other = this.loaded.get(key);
     if (!other) {
       const [recording, analysis] = await Promise.all([loadRecording(found.exam_id, found.source), loadAnalysis(found.exam_id, found.source).catch(() => undefined)]);
       other = { examId: found.exam_id, name: `${this.time(found.taken_at)} · ${found.number}`, recording, analysis };
       this.loaded.set(key, other);
     }
-    if (this.view.compare === wanted) this.other = other;
+    if (this.view.compare !== wanted) return;
+    this.view = { ...this.view, compare: key };
+    this.other = other;
   }
 
   private holds(loaded: Loaded | undefined): boolean {
@@ -232,14 +239,16 @@ class Viewer {
     const pxPerMm = this.scaleFor(shown.sheet.widthMm, shown.sheet.heightMm, stacked);
     for (const board of this.boards) [board.tool, board.snap] = [this.tool, view.snap];
     this.stage.classList.toggle("measuring", this.tool !== undefined);
-    this.boards[0].show(shown, pxPerMm, this.t("sheet_label", { scale: this.scaleWords() }));
+    this.boards[0].show(shown, pxPerMm);
+    this.boards[0].describe(this.t("sheet_label", { scale: this.scaleWords() }));
     this.caption(this.boards[0], pxPerMm);
     if (stacked && this.other) {
       this.boards[1].title.textContent = this.other.name;
-      this.boards[1].show(rhythm(this.other, { ...view, startS: 0 }), pxPerMm, this.other.name);
+      this.boards[1].show(rhythm(this.other, { ...view, startS: 0 }), pxPerMm);
+      this.boards[1].describe(this.other.name);
       this.caption(this.boards[1], pxPerMm);
     }
-    this.update(shown.sheet.shownS);
+    this.update(view.mode === "sheet" ? shown.sheet.shownS : Infinity);
   }
 
   /** CSS pixels a millimetre is drawn with: as large as the pane allows, or as the screen was measured. */
@@ -248,7 +257,8 @@ class Viewer {
     const extra = 26 + (this.boards[0].title.textContent ? 22 : 0);
     const byWidth = (this.stage.clientWidth - 12) / widthMm;
     const byHeight = (this.stage.clientHeight - extra - 8) / heightMm;
-    const wanted = stacked ? Math.min(byWidth, (1.6 * this.stage.clientHeight) / heightMm) : Math.min(byWidth, byHeight);
+    const both = (this.stage.clientHeight / 2 - extra - 8) / heightMm;
+    const wanted = !stacked ? Math.min(byWidth, byHeight) : both < READABLE_PX_PER_MM ? byWidth : Math.min(byWidth, both);
     return Math.min(MOST_PX_PER_MM, Math.max(LEAST_PX_PER_MM, wanted));
   }
 
@@ -270,9 +280,9 @@ class Viewer {
     const summary = this.panel.summary();
     const urgent = (analysis?.hints ?? []).filter((hint) => hint.level !== "note");
     this.summary.replaceChildren(
-      ...(summary ? [make("span", "badge grey", this.t("by_machine")), make("span", "num", summary)] : []),
+      ...(summary ? [make("span", "badge grey", this.panel.summarySource()), make("span", "num", summary)] : []),
       ...(analysis?.quality && analysis.quality.verdict !== "good" ? [make("span", `badge ${analysis.quality.verdict === "repeat" ? "red" : "orange"}`, `${this.t("quality")}: ${this.t(`verdict_${analysis.quality.verdict}`)}`)] : []),
-      ...urgent.slice(0, 3).map((hint) => make("span", `badge ${hint.level === "critical" ? "red" : "orange"}`, this.t(`hint.${hint.rule}`))),
+      ...urgent.slice(0, 3).map((hint) => make("span", `badge ${hint.level === "critical" ? "red" : "orange"}`, wordOf(this.t, `hint.${hint.rule}`, hint.rule))),
     );
     this.summary.hidden = this.summary.childElementCount === 0;
     this.tellCaliper();
@@ -291,8 +301,9 @@ class Viewer {
 
   private scaleWords(): string {
     const { view } = this;
-    const what = view.mode !== "sheet" ? this.t(view.mode) : view.single ? this.t("lead_alone", { lead: view.single }) : view.layout + (view.cabrera ? " Cabrera" : "");
-    return `${view.mmPerS} mm/s · ${view.mmPerMv} mm/mV · ${what}`;
+    const sheet = this.boards[0].sheet;
+    const what = view.mode !== "sheet" ? this.t(`mode_${view.mode}`) : view.single ? this.t("lead_alone", { lead: view.single }) : view.layout + (view.cabrera ? " Cabrera" : "");
+    return `${sheet?.mmPerS ?? view.mmPerS} mm/s · ${sheet?.mmPerMv ?? view.mmPerMv} mm/mV · ${what}`;
   }
 
   private timeWords(board: Board): string {
@@ -425,10 +436,10 @@ class Viewer {
 
   /** Paper shows what the screen shows: the same scenes, in true millimetres. */
   private readonly preparePrint = (): void => {
-    const header = JSON.parse(this.element.dataset["header"] || "[]") as string[];
+    const header = this.sources.find((source) => source.id === this.view.source)?.header ?? [];
     const summary = this.panel.summary();
     const sheets = this.boards.filter((board) => !board.element.hidden).map((board) => {
-      const lines = [...header, ...(board.title.textContent ? [board.title.textContent] : []), ...(board === this.boards[0] && summary ? [`${this.t("by_machine")} ${summary}`] : [])];
+      const lines = [...header, ...(board.title.textContent ? [board.title.textContent] : []), ...(board === this.boards[0] && summary ? [`${this.panel.summarySource()}   ${summary}`] : [])];
       return toSvg(board.scenes(), { header: lines, footerLeft: this.filterWords(), footerRight: [this.timeWords(board), this.scaleWords()].filter(Boolean).join(" · ") });
     });
     this.printed.innerHTML = sheets.map((svg) => `<div class="ecg-print-sheet">${svg}</div>`).join("");
@@ -436,6 +447,8 @@ class Viewer {
 
   private time(at: string | null): string {
     if (!at) return this.t("time_unknown");
+    // a device's own clock, which states no zone, stands as it is written
+    if (!/(Z|[+-]\d\d:?\d\d)$/.test(at)) return at.replace("T", " ");
     const moment = new Date(at);
     return Number.isNaN(moment.valueOf()) ? at : moment.toLocaleString(document.documentElement.lang, { dateStyle: "short", timeStyle: "short", timeZone: this.element.dataset["zone"] || undefined });
   }

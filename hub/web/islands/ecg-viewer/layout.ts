@@ -190,13 +190,13 @@ export function layOutMedian(extent: Extent, leads: readonly string[], mmPerS: n
   const lengthS = extent.totalSamples / extent.rateHz;
   const widthMm = lengthS * mmPerS;
   const columns = superimposed ? 1 : Math.ceil(leads.length / 3);
-  const rowMm = superimposed ? 60 : Math.max(35, 20 + 1.5 * mmPerMv);
+  const rowMm = superimposed ? 40 + 1.5 * mmPerMv : 15 + 1.5 * mmPerMv;
   const cellOf = (lead: string, at: number): Cell => {
-    const baselineMm = rowMm / 2 + 10 + (at % 3) * rowMm;
+    const baselineMm = Math.round((rowMm / 2 + 5 + (at % 3) * rowMm) / 5) * 5;
     return {
       lead,
       xMm: TRACE_LEFT_MM + Math.floor(at / 3) * (widthMm + MEDIAN_GAP_MM),
-      baselineMm: Math.round(baselineMm / 5) * 5,
+      baselineMm,
       widthMm,
       labelMm: baselineMm - LABEL_SHARE * rowMm,
       fromS: 0,
@@ -210,8 +210,8 @@ export function layOutMedian(extent: Extent, leads: readonly string[], mmPerS: n
   const baselines = [...new Set(cells.map((cell) => cell.baselineMm))];
   return {
     layout: { name: "median", rows, strips: [], rowMm, traceMm: widthMm, edgeMm: EDGE_MM },
-    widthMm: upToFive(TRACE_LEFT_MM + columns * (widthMm + MEDIAN_GAP_MM) + (superimposed ? 10 : RIGHT_MM)),
-    heightMm: upToFive((baselines.at(-1) ?? 0) + rowMm / 2 + 5),
+    widthMm: upToFive(TRACE_LEFT_MM + columns * (widthMm + MEDIAN_GAP_MM) + (superimposed ? 6 : 0)),
+    heightMm: upToFive((baselines.at(-1) ?? 0) + rowMm / 2),
     mmPerS,
     mmPerMv,
     rateHz: extent.rateHz,

@@ -1,7 +1,7 @@
 /** What the machines measured, side by side, and what the reader makes of it. Marked as the machine's throughout. */
 
 import type { Words } from "../texts";
-import { type Analysis, deviceValue, type Edit, editOf, type Finding, type Hint, type Row, rowsOf } from "./analysis";
+import { type Analysis, deviceValue, type Edit, editOf, type Finding, type Hint, inForce, type Row, rowsOf } from "./analysis";
 import { make } from "./dom";
 
 export interface PanelWishes {
@@ -13,12 +13,13 @@ const ST_POINTS = ["j", "j20", "j60", "j80"] as const;
 const KNOWN = /^\u27e6/;
 
 /** A word of the catalogue, or the code itself where the catalogue has none. */
-function wordOf(t: Words, key: string, code: string): string {
+export function wordOf(t: Words, key: string, code: string): string {
   const text = t(key);
   return KNOWN.test(text) ? code : text;
 }
 
 const shownNumber = (value: number | null | undefined): string => (value === null || value === undefined ? "–" : String(Math.round(value * 10) / 10));
+const rounded = (value: number | null | undefined): number | null => (value === null || value === undefined ? null : Math.round(value));
 const numbersText = (numbers: Record<string, number>): string => Object.entries(numbers ?? {}).map(([name, value]) => `${name} ${shownNumber(value)}`).join(" · ");
 
 export class Panel {
@@ -46,9 +47,15 @@ export class Panel {
   summary(): string {
     const { analysis, t } = this;
     if (!analysis) return "";
-    const values = new Map(rowsOf(analysis.measurement).map((row) => [row.name, editOf(analysis.edits, row.name)?.value ?? row.value]));
-    const text = (name: string): string => shownNumber(values.get(name) === null ? null : Math.round(values.get(name) ?? NaN));
+    const values = inForce(analysis);
+    const text = (name: string): string => shownNumber(rounded(values.get(name)?.value));
     return t("summary", { hr: text("hr_bpm"), pr: text("pr_ms"), qrs: text("qrs_ms"), qt: text("qt_ms"), qtc: text("qtc_fridericia_ms"), axis: text("qrs_axis_deg") });
+  }
+
+  /** Whose these numbers are: the machine's, or the machine's with a reader's among them. */
+  summarySource(): string {
+    const changed = this.analysis ? [...inForce(this.analysis).values()].some((value) => value.edited) : false;
+    return this.t(changed ? "by_machine_and_reader" : "by_machine");
   }
 
   private draw(notice = ""): void {
@@ -74,7 +81,8 @@ export class Panel {
         `ecg-hint ${kinds[hint.level] ?? "grey"}`,
         make("span", `badge ${kinds[hint.level] ?? "grey"}`, wordOf(this.t, `level_${hint.level}`, hint.level)),
         ` ${wordOf(this.t, `hint.${hint.rule}`, hint.rule)} `,
-        make("span", "small muted", [hint.leads.join(" "), numbersText(hint.numbers), hint.source].filter(Boolean).join(" · ")),
+        make("span", "small", [hint.leads.join(" "), numbersText(hint.numbers)].filter(Boolean).join(" · ")),
+        make("div", "small muted", hint.source),
       ),
     );
     return [make("h3", "", this.t("hints")), make("ul", "plain ecg-hints machine", ...lines)];
@@ -124,14 +132,17 @@ export class Panel {
 
   private readerCell(analysis: Analysis, row: Row, lead: string): HTMLElement {
     const edit = editOf(analysis.edits, row.name, lead);
-    const cell = make("td", edit ? "ecg-edited" : "");
+    const following = lead ? undefined : inForce(analysis).get(row.name);
+    const text = edit ? shownNumber(edit.value) : following?.follows ? shownNumber(rounded(following.value)) : "";
+    const cell = make("td", edit ? "ecg-edited" : following?.follows ? "ecg-follows" : "");
+    if (following?.follows) cell.title = this.t("follows");
     if (!this.mayEdit) {
-      cell.append(edit ? shownNumber(edit.value) : "");
+      cell.append(text);
       return cell;
     }
-    const made = make("button", "ecg-edit", edit ? shownNumber(edit.value) : "✎");
+    const made = make("button", "ecg-edit", text || "✎");
     made.type = "button";
-    const label = `${this.t("edit")}: ${this.t(`m_${row.name}`)}${lead ? ` ${lead}` : ""}`;
+    const label = `${this.t("edit")}: ${this.t(`m_${row.name}`)}${lead ? ` ${lead}` : ""}${following?.follows ? ` (${this.t("follows")})` : ""}`;
     made.title = label;
     made.setAttribute("aria-label", label);
     made.addEventListener("click", () => {

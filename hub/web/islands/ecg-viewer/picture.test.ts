@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { type Analysis, deviceValue, editOf, landmarks, rowsOf } from "./analysis";
+import { type Analysis, deviceValue, editOf, inForce, landmarks, rowsOf } from "./analysis";
 import { layOut, layoutNamed } from "./layout";
 import { toSvg } from "./paint";
 import { alignment, deflection, medianOf, medianPicture, rhythm } from "./picture";
@@ -120,6 +120,13 @@ describe("values", () => {
     expect(editOf([edit(412, "2026-01-02"), edit(410, "2026-01-01")], "qt_ms")!.value).toBe(412);
     expect(editOf([edit(412, "2026-01-01"), edit(null, "2026-01-02")], "qt_ms")).toBeUndefined();
     expect(editOf([edit(412, "2026-01-01")], "qt_ms", "II")).toBeUndefined();
+  });
+  it("of a QTc follow a QT that the reader has put right, until the reader sets the QTc too", () => {
+    const edit = (name: string, value: number) => ({ name, lead: "", value, was: 400, unit: "ms", by: "x", at: "2026-01-01", reason: "r" });
+    const changed = { ...analysis([]), edits: [edit("qt_ms", 420)] };
+    expect(inForce(analysis([])).get("qtc_bazett_ms")).toEqual({ value: 447, edited: false, follows: false });
+    expect(inForce(changed).get("qtc_bazett_ms")!.value).toBeCloseTo(420 / Math.sqrt(0.8), 9); // 75/min is RR 0.8 s
+    expect(inForce({ ...changed, edits: [...changed.edits, edit("qtc_bazett_ms", 455)] }).get("qtc_bazett_ms")).toEqual({ value: 455, edited: true, follows: false });
   });
   it("offer their boundaries to snap to: of all leads and of the lead itself", () => {
     expect(landmarks(analysis([500]).measurement!.beats, "II")).toEqual([480, 485, 500]);

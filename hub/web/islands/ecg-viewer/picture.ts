@@ -101,6 +101,9 @@ export function medianOf(stored: StoredMedian | null | undefined): Median | unde
   return { leads, rateHz: stored.rate_hz, nSamples, fiducial: deflection(leads, nSamples) };
 }
 
+/** A single beat is drawn larger than the rhythm; the sheet says so by its speed and gain. */
+const MEDIAN_SCALE = 2;
+const SUPERIMPOSED_SCALE = 4;
 const CABRERA_LEADS = ["aVL", "I", "-aVR", "II", "aVF", "III", ...STANDARD_LEADS.slice(6)];
 
 /** The median beat: the hub's, over it the device's own and that of the earlier ECG, each on its largest deflection. */
@@ -112,7 +115,9 @@ export function medianPicture(loaded: Loaded, view: View, over?: Loaded): Shown 
   if (!main) return undefined;
   const order: readonly string[] = view.cabrera ? CABRERA_LEADS : STANDARD_LEADS;
   const leads = order.filter((lead) => samplesOf(main.leads, lead));
-  const sheet: Sheet = layOutMedian({ rateHz: main.rateHz, totalSamples: main.nSamples }, leads, view.mmPerS, view.mmPerMv, view.mode === "superimposed");
+  const superimposed = view.mode === "superimposed";
+  const larger = superimposed ? SUPERIMPOSED_SCALE : MEDIAN_SCALE;
+  const sheet: Sheet = layOutMedian({ rateHz: main.rateHz, totalSamples: main.nSamples }, leads, larger * view.mmPerS, larger * view.mmPerMv, superimposed);
   const layer = (median: Median | undefined, color: string): Series[] =>
     median ? [{ leads: filteredLeads(median.leads, view.filters, median.rateHz), rateHz: median.rateHz, firstSample: 0, color, shiftS: () => median.fiducial / median.rateHz - main.fiducial / main.rateHz }] : [];
   const stored = ours ? analysis?.median : undefined;

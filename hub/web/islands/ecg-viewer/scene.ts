@@ -56,8 +56,8 @@ export const LEAD_INK = ["#b3261e", "#c2570c", "#a16207", "#7c2d12", "#9d174d", 
 /**
  * The polylines of one lead in one cell, cut where samples are missing.
  *
- * Where more samples than `CROWDED` fall on one dot of the screen, the first, lowest, highest and last
- * stand for them: what is drawn is the same, and no peak is lost.
+ * Where more samples than `CROWDED` fall on one dot of the screen, the lowest and the highest stand for
+ * them: what is drawn is the same, and no peak is lost.
  */
 export function tracesOf(sheet: Sheet, cell: Cell, samples: Float64Array, series: Series, dotsPerMm: number): Float64Array[] {
   const shift = series.shiftS?.(cell) ?? 0;
@@ -92,7 +92,7 @@ export function tracesOf(sheet: Sheet, cell: Cell, samples: Float64Array, series
   return result;
 }
 
-/** Add the telling samples of a group in their order; tell whether the group had no gap. */
+/** Add the lowest and the highest sample of a group in their order; tell whether the group had no gap. */
 function addGroup(samples: Float64Array, from: number, to: number, firstSample: number, add: (at: number) => void): boolean {
   let [low, high] = [from, from];
   for (let at = from; at <= to; at++) {
@@ -101,11 +101,8 @@ function addGroup(samples: Float64Array, from: number, to: number, firstSample: 
     if (value < (samples[low - firstSample] as number)) low = at;
     if (value > (samples[high - firstSample] as number)) high = at;
   }
-  let before = -1;
-  for (const at of [from, Math.min(low, high), Math.max(low, high), to]) {
-    if (at !== before) add(at);
-    before = at;
-  }
+  add(Math.min(low, high));
+  if (low !== high) add(Math.max(low, high));
   return true;
 }
 

@@ -1,7 +1,10 @@
-/** The viewer's buttons. They say what was asked for; the island does it. Each has a key. */
+/**
+ * The viewer's buttons. They say what was asked for; the island does it. Each has a key, and none of those
+ * that pages use which show an ECG: c v y o s (claim, go on, normal, open, skip), j and k.
+ */
 
 import type { Words } from "../texts";
-import type { Earlier } from "./analysis";
+import { type Earlier, keyOf } from "./analysis";
 import type { Caliper } from "./calipers";
 import { button, icon, make } from "./dom";
 import { type FilterChoice, HIGH_PASSES, LOW_PASSES, NOTCHES } from "./filters";
@@ -36,6 +39,8 @@ export interface Shown {
 export interface Source {
   id: string;
   label: string;
+  /** What stands above the printed sheet: whose it is, where and when it was taken. */
+  header: string[];
 }
 
 export class Toolbar {
@@ -82,7 +87,7 @@ export class Toolbar {
   /** Offer the earlier ECGs of the same person. */
   offer(earlier: readonly Earlier[], time: (at: string | null) => string): void {
     const line = (each: Earlier): string => [time(each.taken_at), each.hr_bpm ? `${Math.round(each.hr_bpm)}/min` : "", each.qrs_ms ? `QRS ${Math.round(each.qrs_ms)}` : "", each.qtc_ms ? `QTc ${Math.round(each.qtc_ms)}` : ""].filter(Boolean).join(" · ");
-    this.compare.replaceChildren(new Option(this.t("compare_none"), ""), ...earlier.map((each) => new Option(line(each), each.exam_id)));
+    this.compare.replaceChildren(new Option(this.t("compare_none"), ""), ...earlier.map((each) => new Option(line(each), keyOf(each))));
     this.compare.hidden = earlier.length === 0;
   }
 
@@ -119,7 +124,7 @@ export class Toolbar {
   private scale(): void {
     const group = this.group("scale");
     group.append(
-      this.cycle("speed", "s", (shown) => `${shown.view.mmPerS} mm/s`, () => this.wishes.view({ mmPerS: next<number>(SPEEDS, this.view.mmPerS) })),
+      this.cycle("speed", "z", (shown) => `${shown.view.mmPerS} mm/s`, () => this.wishes.view({ mmPerS: next<number>(SPEEDS, this.view.mmPerS) })),
       this.cycle("gain", "g", (shown) => `${shown.view.mmPerMv} mm/mV`, () => this.wishes.view({ mmPerMv: next<number>(GAINS, this.view.mmPerMv) })),
       this.cycle("fit", "f", (shown) => this.t(shown.view.fit ? "fit_on" : "fit_off"), () => this.wishes.view({ fit: !this.view.fit })),
     );
@@ -143,7 +148,7 @@ export class Toolbar {
   private measuring(): void {
     const group = this.group("measuring");
     const arm = (kind: Caliper["kind"]): void => this.wishes.tool(this.shown?.tool === kind ? undefined : kind);
-    const marks = this.toggle("marks", "o", (shown) => shown.view.marks, () => this.wishes.view({ marks: !this.view.marks }));
+    const marks = this.toggle("marks", "0", (shown) => shown.view.marks, () => this.wishes.view({ marks: !this.view.marks }));
     const median = this.toggle("median", "b", (shown) => shown.view.mode !== "sheet", () => this.wishes.view({ mode: nextMode(this.view.mode), calipers: [] }));
     this.enabled.push([marks, (shown) => shown.hasBeats], [median, (shown) => shown.hasMedian]);
     group.append(
@@ -165,7 +170,7 @@ export class Toolbar {
       this.wishes.view({ compare: this.compare.value });
       this.compare.blur();
     });
-    const overlay = this.cycle("overlay", "y", (shown) => this.t(shown.view.overlay ? "overlay_on" : "overlay_off"), () => this.wishes.view({ overlay: !this.view.overlay }));
+    const overlay = this.cycle("overlay", "6", (shown) => this.t(shown.view.overlay ? "overlay_on" : "overlay_off"), () => this.wishes.view({ overlay: !this.view.overlay }));
     this.enabled.push([overlay, (shown) => shown.view.compare !== "" && shown.view.mode === "sheet"]);
     group.append(this.compare, overlay);
   }
