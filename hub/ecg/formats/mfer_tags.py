@@ -1,6 +1,5 @@
 """MFER definitions: tag, length and value, of the whole file or of one channel (ISO 22077-1)."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -15,7 +14,7 @@ _INDEFINITE = 0x80
 _MORE = 0x80
 _MOST_NESTED = 4
 _MOST_LENGTH_BYTES = 4
-_NOT_ZERO = re.compile(rb"[^\x00]")
+_BLOCK = 65_536
 AHA_COMPRESSION = 9
 
 
@@ -198,14 +197,23 @@ class _Walker:
             if self._data[place] == Tag.ZRO:
                 if open_end and self._data[place : place + 2] == b"\0\0":
                     return place + 2
-                after_zeros = _NOT_ZERO.search(self._data, place, end)
-                place = after_zeros.start() if after_zeros else end
+                place = self._after_zeros(place, end)
             elif self._data[place] == Tag.END:
                 return end
             else:
                 place = self._definition(place, end, channel)
         if open_end:
             raise Malformed("an MFER definition without a length does not end")
+        return place
+
+    def _after_zeros(self, place: int, end: int) -> int:
+        """Return where zeros that fill up space end."""
+        while place < end:
+            block = self._data[place : min(place + _BLOCK, end)]
+            left = len(block.lstrip(b"\0"))
+            place += len(block) - left
+            if left:
+                break
         return place
 
     def _definition(self, place: int, end: int, channel: int | None) -> int:

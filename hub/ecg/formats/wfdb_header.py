@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from hub.ecg.errors import RateMissing
+from hub.ecg.errors import RateMissing, RecordingTooLarge
+from hub.ecg.limits import MAX_LEADS
 from hub.errors import HubError, Malformed
 from hub.kit.text import decode_text
 
@@ -87,6 +88,8 @@ def parse_header(data: bytes) -> Header:
     ------
     RateMissing
         No sampling rate. WFDB would assume 250 Hz; a guessed rate gives a wrong heart rate.
+    RecordingTooLarge
+        More signals than are read.
     Malformed
         The text does not follow the format.
     """
@@ -97,6 +100,8 @@ def parse_header(data: bytes) -> Header:
     stated = _integer(n_segments) if several else n_signals
     if stated != len(fields) - 1 or n_signals < 0:
         raise Malformed("WFDB header lists another number of lines than it states", stated=stated)
+    if n_signals > MAX_LEADS:
+        raise RecordingTooLarge(limit="leads", declared=n_signals)
     return Header(
         rate_hz=_rate(record[2]) if len(record) > 2 else _no_rate(),  # noqa: PLR2004 - third field
         n_samples=(_count(record[3]) or None) if len(record) > 3 else None,  # noqa: PLR2004 - fourth

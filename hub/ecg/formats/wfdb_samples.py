@@ -1,13 +1,14 @@
 """WFDB storage formats: bytes to integers (WFDB signal(5))."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hub.ecg.errors import FormatFeature, Truncated
 
-Integers = NDArray[np.int64]
+Integers = NDArray[np.signedinteger[Any]]
 
 INVALID = {
     16: -(2**15),
@@ -74,7 +75,7 @@ def unpack(storage_format: int, data: bytes, n_values: int) -> Integers:
     Returns
     -------
     numpy.ndarray
-        int64 of shape ``(n_values,)``, before gain and baseline.
+        Integers of shape ``(n_values,)``, as wide as the format needs, before gain and baseline.
 
     Raises
     ------
@@ -89,9 +90,16 @@ def unpack(storage_format: int, data: bytes, n_values: int) -> Integers:
     return _DECODERS[storage_format](data[:needed], n_values)
 
 
-def _simple(kind: str, offset: int = 0) -> Callable[[bytes, int], Integers]:
+def _simple(kind: str) -> Callable[[bytes, int], Integers]:
     def decode(data: bytes, _n: int) -> Integers:
-        return np.frombuffer(data, dtype=kind).astype(np.int64) - offset
+        return np.frombuffer(data, dtype=kind)
+
+    return decode
+
+
+def _offset_binary(kind: str, offset: int) -> Callable[[bytes, int], Integers]:
+    def decode(data: bytes, _n: int) -> Integers:
+        return np.frombuffer(data, dtype=kind).astype(np.int32) - offset
 
     return decode
 
@@ -105,18 +113,18 @@ def _padded(data: bytes, group: int) -> NDArray[np.uint8]:
 
 
 def _format_24(data: bytes, _n: int) -> Integers:
-    low, middle, high = _padded(data, 3).astype(np.int64).T
+    low, middle, high = _padded(data, 3).astype(np.int32).T
     return _signed(low | middle << 8 | high << 16, 24)
 
 
 def _format_212(data: bytes, n: int) -> Integers:
-    first, shared, second = _padded(data, 3).astype(np.int64).T
+    first, shared, second = _padded(data, 3).astype(np.int32).T
     pairs = np.stack([first | (shared & 0x0F) << 8, second | (shared & 0xF0) << 4], axis=1)
     return _signed(pairs.reshape(-1)[:n], 12)
 
 
 def _format_310(data: bytes, n: int) -> Integers:
-    words = np.frombuffer(data + bytes(-len(data) % 4), dtype="<u2").reshape(-1, 2).astype(np.int64)
+    words = np.frombuffer(data + bytes(-len(data) % 4), dtype="<u2").reshape(-1, 2).astype(np.int32)
     low, high = words.T
     third = (low >> 11 & 0x1F) | (high >> 11 & 0x1F) << 5
     return _signed(np.stack([low >> 1 & 0x3FF, high >> 1 & 0x3FF, third], axis=1).reshape(-1)[:n], 10)
@@ -134,8 +142,8 @@ _DECODERS: dict[int, Callable[[bytes, int], Integers]] = {
     24: _format_24,
     32: _simple("<i4"),
     61: _simple(">i2"),
-    80: _simple("u1", 128),
-    160: _simple("<u2", 32768),
+    80: _offset_binary("u1", 128),
+    160: _offset_binary("<u2", 32768),
     212: _format_212,
     310: _format_310,
     311: _format_311,

@@ -197,17 +197,19 @@ def _undifferenced(signal: SignalLine, stored: Integers) -> Integers:
         return stored
     if signal.initial is None:
         raise Malformed("a WFDB signal of format 8 states no initial value")
-    return signal.initial + np.cumsum(stored)
+    return signal.initial + np.cumsum(stored, dtype=np.int64)
 
 
 def _check_sum(signal: SignalLine, stored: Integers, column: int) -> None:
     """Compare the 16-bit sum of all samples with the header's (header(5), checksum field)."""
-    if signal.checksum is not None and (int(stored.sum()) - signal.checksum) % 65536:
+    if signal.checksum is not None and (int(stored.sum(dtype=np.int64)) - signal.checksum) % 65536:
         raise ChecksumWrong(column=column)
 
 
 def _calibrated(signal: SignalLine, stored: Integers, lsb_mv: float) -> NDArray[np.float64]:
-    values = (stored - signal.baseline).astype(np.float64) * lsb_mv
+    values = stored.astype(np.float64)
+    values -= signal.baseline
+    values *= lsb_mv
     if signal.format in INVALID:
         values[stored == INVALID[signal.format]] = np.nan
     if signal.skew:
