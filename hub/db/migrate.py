@@ -55,7 +55,7 @@ def upgrade(url: str) -> list[str]:
         with migration_lock(engine):
             todo = _pending(engine)
             if todo:
-                with engine.connect() as connection:
+                with engine.connect() as connection, rebuilding_tables(connection):
                     command.upgrade(_config(connection), "head")
             with engine.begin() as connection:
                 apply_guards(connection)
@@ -64,6 +64,33 @@ def upgrade(url: str) -> list[str]:
     finally:
         engine.dispose()
     return todo
+
+
+@contextmanager
+def rebuilding_tables(connection: Connection) -> Iterator[None]:
+    """Let revisions rebuild SQLite's tables, as most changes to one there need.
+
+    A table that others refer to cannot be dropped while foreign keys are enforced, and they
+    cannot be switched off inside a transaction (sqlite.org/lang_altertable.html, section 7).
+    At the end every reference is looked at.
+
+    Raises
+    ------
+    RuntimeError
+        A row refers to one that is not there any more.
+    """
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    raw: Any = connection.connection.driver_connection
+    raw.execute("PRAGMA foreign_keys=OFF")
+    try:
+        yield
+        broken = raw.execute("PRAGMA foreign_key_check").fetchall()
+    finally:
+        raw.execute("PRAGMA foreign_keys=ON")
+    if broken:
+        raise RuntimeError(f"references without their row: {sorted({row[0] for row in broken})}")
 
 
 def current(url: str) -> str | None:

@@ -3,10 +3,12 @@
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from sqlalchemy.exc import DBAPIError
 
 from hub.audit.service import SYSTEM, record
@@ -56,6 +58,68 @@ def test_an_upgraded_database_takes_jobs_and_guards_its_audit_trail(empty_databa
 
 
 @needs_revisions
+def _row(table: sa.Table, **values: object) -> dict[str, object]:
+    """Values for a table as it was at some revision: what is asked for, else something of its kind."""
+    kinds = {str: "x", int: 0, float: 0.0, bytes: b"", bool: False, list: [], dict: {}}
+    for column in table.columns:
+        if column.name in values or column.nullable or column.server_default is not None:
+            continue
+        is_moment = isinstance(column.type, sa.DateTime | sa.TIMESTAMP)
+        is_json = isinstance(column.type, sa.JSON)
+        values[column.name] = (
+            datetime(2026, 1, 1, tzinfo=UTC)
+            if is_moment
+            else []
+            if is_json
+            else kinds[column.type.python_type]
+        )
+    return values
+
+
+@pytest.mark.parametrize("start", ["0001", "0002"])
+def test_a_hub_in_use_keeps_its_rows_and_their_references(empty_database_url: str, start: str) -> None:
+    """The rows are written as that release's tables take them, by reflection, not by today's models."""
+    migrate.import_models()
+    engine = make_engine(empty_database_url, pool_size=1)
+    with engine.connect() as connection:
+        command.upgrade(migrate._config(connection), start)
+    with engine.begin() as connection:
+        tables = sa.MetaData()
+        tables.reflect(connection)
+        of = tables.tables
+        connection.execute(of["site"].insert().values(_row(of["site"], id="s")))
+        connection.execute(of["study"].insert().values(_row(of["study"], id="st", site_id="s")))
+        exam = _row(of["exam"], id="e", site_id="s", study_id="st")
+        connection.execute(of["exam"].insert().values(exam))
+        connection.execute(of["exam_step"].insert().values(_row(of["exam_step"], id="es", exam_id="e")))
+    engine.dispose()
+    migrate.upgrade(empty_database_url)
+    engine = make_engine(empty_database_url, pool_size=1)
+    with engine.begin() as connection:
+        joined = "SELECT es.id, e.id, st.id, s.id FROM exam_step es JOIN exam e ON e.id = es.exam_id"
+        joined += " JOIN study st ON st.id = e.study_id JOIN site s ON s.id = st.site_id"
+        assert connection.exec_driver_sql(joined).all() == [("es", "e", "st", "s")]
+        with pytest.raises(sa.exc.IntegrityError):  # and references are enforced again
+            connection.exec_driver_sql("UPDATE exam SET study_id = 'none'")
+    engine.dispose()
+
+
+def _lose_a_row(connection: sa.Connection) -> None:
+    with migrate.rebuilding_tables(connection):
+        table = sa.Table("exam_step", sa.MetaData(), autoload_with=connection)
+        connection.execute(table.insert().values(_row(table, id="es", exam_id="gone")))
+        connection.commit()
+
+
+def test_a_revision_that_loses_a_row_is_caught(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/hub.db"
+    migrate.create_all(url)
+    engine = make_engine(url, pool_size=1)
+    with engine.connect() as connection, pytest.raises(RuntimeError, match="exam_step"):
+        _lose_a_row(connection)
+    engine.dispose()
+
+
 def test_a_guard_that_was_dropped_is_back_after_the_next_upgrade(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'hub.db'}"
     migrate.upgrade(url)
