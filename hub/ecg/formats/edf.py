@@ -1,7 +1,6 @@
 """EDF, EDF+ and BDF recordings: fixed-size data records of 16 or 24-bit samples."""
 
 import re
-from fractions import Fraction
 from math import isfinite
 
 import numpy as np
@@ -95,13 +94,13 @@ def read_edf(data: bytes, *, charset_override: str | None = None) -> Waveform:
     leads, renamed = unique_names([_lead_name(header.signals[n], n, warnings) for n in chosen])
     if renamed:
         warnings.append("lead_repeated")
-    begins = remarks.onsets[0] if remarks.onsets and remarks.onsets[0] is not None else Fraction(0)
+    begins = remarks.onsets[0] if remarks.onsets else None
     return Waveform(
         samples_mv=samples,
         rate_hz=rate_hz,
         leads=leads,
         format="edf",
-        started_at=moved(header.started_at, begins),
+        started_at=moved(header.started_at, begins or 0.0),
         started_at_source=header.started_at_source,
         lsb_mv=tuple(abs(lsb_mv) for lsb_mv, _, _ in scales),
         filters=_filters([header.signals[n].prefilter for n in chosen]),
@@ -218,7 +217,7 @@ def _places(
         if header.plus == "D":
             raise Malformed("a discontinuous EDF+ file does not say when its records begin")
         return rows, n_records * per_record
-    seconds = np.array([float(onset - onsets[0]) for onset in onsets])
+    seconds = np.array(onsets)
     record_s = float(header.record_seconds)
     jumps = np.round((np.diff(seconds) - record_s) * per_record / record_s)
     if header.plus != "D":

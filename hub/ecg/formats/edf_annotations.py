@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 
 from hub.ecg.errors import RecordingTooLarge
 from hub.kit.text import decode_text
@@ -24,14 +23,14 @@ class Annotations:
 
     Attributes
     ----------
-    onsets : tuple of fractions.Fraction or None
+    onsets : tuple of float or None
         Beginning of each data record in seconds after the header's start; None where the record
         does not say.
     texts : tuple of str
         ``"12.5 s: text"``, in seconds after the header's start.
     """
 
-    onsets: tuple[Fraction | None, ...]
+    onsets: tuple[float | None, ...]
     texts: tuple[str, ...]
 
 
@@ -54,14 +53,14 @@ def read_annotations(blocks: Iterable[bytes], n_records: int, override: str | No
     """
     if n_records > MAX_RECORDS:
         raise RecordingTooLarge(limit="annotated records", declared=n_records)
-    onsets: list[Fraction | None] = []
+    onsets: list[float | None] = []
     texts: dict[str, None] = {}
     looked_at = 0
     bytes_left = _MAX_BYTES_LOOKED_AT
     for block in blocks:
         found = _TAL.match(block)
         keeps_time = found is not None and (not found[2] or found[2].startswith(b"\x14"))
-        onsets.append(Fraction(found[1].decode()) if found is not None and keeps_time else None)
+        onsets.append(float(found[1]) if found is not None and keeps_time else None)
         if found is not None and not found[2].strip(b"\x14") and not block[found.end() :].strip(b"\0"):
             continue
         for onset, text in _remarks(block[:bytes_left]):

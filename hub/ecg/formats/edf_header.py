@@ -261,7 +261,7 @@ def _start(field: bytes, recording: list[str]) -> tuple[datetime | None, str]:
     return moment, "EDF start date"
 
 
-def moved(moment: datetime | None, seconds: Fraction) -> datetime | None:
+def moved(moment: datetime | None, seconds: float) -> datetime | None:
     """Return a start that lies a fraction of a second after the header's, as EDF+ keeps it."""
     if moment is None or not 0 <= seconds < 1:
         return moment
