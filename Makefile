@@ -21,7 +21,7 @@ check: $(VENV)/.installed-dev ## format, lint, types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.installed-dev ## figures, beside a baseline in the same run
+bench: $(VENV)/.installed-bench ## figures, beside a baseline in the same run
 	$(BIN)/pytest -m benchmark -s -p no:randomly tests/benchmarks $(ARGS)
 
 docs: $(VENV)/.installed-dev ## references generated from the code
@@ -42,6 +42,10 @@ $(VENV)/.installed: $(UV) requirements.lock $(SOURCES)
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
 	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed-dev requirements-bench.lock
+	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements-bench.lock
 	@touch $@
 
 ohif: $(VENV)/.installed-dev ## a viewer of other makers, for tests only

@@ -108,7 +108,7 @@ class TestTrackedFiles:
         assert named == []
 
     def test_locks_hold_hashes_and_no_addresses(self) -> None:
-        for lock in ("requirements.lock", "requirements-dev.lock"):
+        for lock in ("requirements.lock", "requirements-dev.lock", "requirements-bench.lock"):
             text = (ROOT / lock).read_text(encoding="utf-8")
             assert "--hash=sha256:" in text
             assert "://" not in text
