@@ -16,8 +16,8 @@ from hub.ecg.errors import FormatFeature, RecordingTooLarge
 from hub.errors import Malformed
 from hub.kit.text import decode_text
 
-MAX_XML_BYTES = 64 * 1024 * 1024
-"""A day of samples is not sent as text; an hour of twelve leads at 250 Hz still fits."""
+MAX_XML_BYTES = 16 * 1024 * 1024
+"""Ten minutes of twelve leads at 500 Hz as text; what is longer comes in other formats."""
 
 MAX_ELEMENTS = 100_000
 MAX_DEPTH = 64
@@ -27,6 +27,7 @@ MAX_TOKEN_BYTES = 8 * 1024 * 1024
 _FEED_BYTES = 1024 * 1024
 _HEAD_BYTES = 16 * 1024
 _MAX_TEXT = 4096
+_MAX_REFERENCES = 10_000
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 """Shared by the many elements without attributes."""
 
@@ -230,7 +231,7 @@ def _references_as_bytes(data: bytes, declared: str) -> bytes:
         except (LookupError, ValueError, OverflowError):
             return found[0]
 
-    return _REFERENCE.sub(as_bytes, data)
+    return _REFERENCE.sub(as_bytes, data, count=_MAX_REFERENCES)
 
 
 class _Builder:

@@ -98,8 +98,10 @@ def block(leads: Sequence[Lead], rate_hz: float) -> Block:
     if len(lengths) > 1:
         raise Truncated(needed_samples=max(lengths), present_samples=min(lengths))
     check_size(len(leads[0].stored), len(leads), rate_hz)
+    samples_mv = np.empty((len(leads[0].stored), len(leads)))
     with np.errstate(over="ignore"):
-        samples_mv = np.column_stack([lead.stored * lead.lsb_mv + lead.origin_mv for lead in leads])
+        for n, lead in enumerate(leads):
+            samples_mv[:, n] = lead.stored * lead.lsb_mv + lead.origin_mv
     if not np.isfinite(samples_mv).all():
         raise NotAWaveform("a sample is no voltage of a body")
     warnings = [] if all(lead.name for lead in leads) else ["lead_unnamed"]
@@ -164,7 +166,7 @@ def listed_samples(text: str, *, comma: bool = False) -> NDArray[np.float64]:
         Something between the separators is no finite number.
     """
     parts = [_numbers(piece, comma=comma) for piece in _slices(text, "," if comma else None)]
-    return np.concatenate(parts) if parts else np.empty(0)
+    return parts[0] if len(parts) == 1 else np.concatenate([*parts, np.empty(0)])
 
 
 def _numbers(piece: str, *, comma: bool) -> NDArray[np.float64]:
