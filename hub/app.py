@@ -50,6 +50,7 @@ ROUTERS = (
     "hub.worklist.ecg_intake_endpoints",
     "hub.worklist.ecg_pages",
     "hub.worklist.ecg_analysis_endpoints",
+    "hub.worklist.ecg_watch_pages",
 )
 """Every module with a ``router``, in the order in which paths are tried.
 
@@ -80,6 +81,7 @@ NAVIGATION: tuple[tuple[Permission, str, str], ...] = (
     (Permission.ADMINISTER, "common.nav.sites", "/admin/sites"),
     (Permission.ADMINISTER, "common.nav.users", "/admin/users"),
     (Permission.ADMINISTER, "common.nav.exchange", "/admin/exchange"),
+    (Permission.ADMINISTER, "common.nav.watched", "/admin/watched"),
     (Permission.JOBS_VIEW, "common.nav.jobs", "/admin/jobs"),
     (Permission.AUDIT_VIEW, "common.nav.audit", "/audit"),
     (Permission.SELF, "common.nav.account", "/account"),

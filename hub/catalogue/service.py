@@ -375,7 +375,8 @@ def settle(session: Session, study: Study, *, reason: str, now: datetime, opened
     )
     enqueue(session, "worklist.open_exam", delay_seconds=opened_within, study_id=study.id, reason=reason)
     enqueue(session, "dicom.prepare_study", once_key=study.id, study_id=study.id)
-    enqueue(session, "dicom.forward_study", once_key=study.id, study_id=study.id)
+    if study.n_instances:  # recordings that are no DICOM objects go to no DICOM node
+        enqueue(session, "dicom.forward_study", once_key=study.id, study_id=study.id)
 
 
 def quarantine(

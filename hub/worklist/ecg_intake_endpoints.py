@@ -1,8 +1,9 @@
 """ECG files sent over HTTP: the one door for every format, whichever room files it."""
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import IO, Annotated, Any, cast
@@ -38,6 +39,10 @@ FIELD_CHARS = 2000
 LARGE_BYTES = 8 << 20
 """Requests beyond this are decoded one at a time: samples take several times their size."""
 
+ROUTINE_AT_ONCE = 3
+"""Routine ECGs that are taken in at the same time."""
+
+URGENT = {"critical", "urgent"}
 WAIT_SECONDS = 60.0
 ONSET_AHEAD = timedelta(minutes=10)
 ACCEPTED, NOTHING = 201, 422
@@ -90,7 +95,31 @@ async def received(request: Request, actor: Sender) -> AsyncIterator[Sent]:
             for _, part in parts
             if isinstance(part, UploadFile)
         )
-        yield Sent(files, {name: value for name, value in parts if isinstance(value, str)})
+        sent = Sent(files, {name: value for name, value in parts if isinstance(value, str)})
+        async with _admitted(request, sent.fields):
+            yield sent
+
+
+@asynccontextmanager
+async def _admitted(request: Request, fields: dict[str, str]) -> AsyncIterator[None]:
+    """Let urgent ECGs in at once and the others a few at a time.
+
+    When more arrive than the machine can take in, as after an outage, the others wait here,
+    where they hold no thread and no processor; what is urgent overtakes them.
+    """
+    if fields.get("urgency", "").strip() in URGENT or _in_pain(fields):
+        yield
+        return
+    state = request.app.state
+    if not hasattr(state, "ecg_admission"):
+        state.ecg_admission = asyncio.Semaphore(ROUTINE_AT_ONCE)
+    async with state.ecg_admission:
+        yield
+
+
+def _in_pain(fields: dict[str, str]) -> bool:
+    marked = fields.get("chest_pain", "0").strip() not in {"", "0", "false"}
+    return marked or bool(fields.get("chest_pain_onset", "").strip())
 
 
 @router.post("/ecg", status_code=ACCEPTED)
@@ -156,7 +185,7 @@ def details_of(fields: dict[str, str], context: Context) -> EcgDetails:
         raise BadUrgency
     question = fields.get("clinical_question", "")
     onset = _onset(fields.get("chest_pain_onset", "").strip(), context)
-    pains = bool(onset) or fields.get("chest_pain", "0").strip() not in {"", "0", "false"}
+    pains = _in_pain(fields)
     if pains:
         # The words are stored, so they are in the hub's language and not in the sender's.
         t = i18n.translator(context.settings.language)

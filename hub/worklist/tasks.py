@@ -29,8 +29,9 @@ def open_exam(context: Context, *, study_id: str, reason: str) -> None:
     if not at_once:
         ecg_analysis.analyse_study(context, study_id)
     with context.db.transaction() as session:
-        matching.open_exam(session, study_id, reason, settings=context.settings, now=context.clock())
-
+        exam = matching.open_exam(session, study_id, reason, settings=context.settings, now=context.clock())
+        if exam is not None:
+            ecg_analysis.mark(session, context, exam)
     if at_once and study is not None and study.modality == "ECG":
         ecg_analysis.analyse_study(context, study_id)
 

@@ -147,6 +147,7 @@ TABLE: dict[str, str] = {
     "POST /admin/tokens": "A",
     "POST /admin/tokens/{token_id}/revoke": "A",
     "GET /admin/exchange": "A",
+    "GET /admin/watched": "A",
     "GET /admin/exchange/board": "A",
     "GET /admin/exchange/nodes/new": "A",
     "POST /admin/exchange/nodes": "A",

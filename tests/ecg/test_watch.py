@@ -228,9 +228,10 @@ class TestCrash:
         def dies(*_: object) -> None:
             raise KeyboardInterrupt
 
-        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        with monkeypatch.context() as patched:
             patched.setattr(Folder, "move", dies)
-            desk.rested()
+            with pytest.raises(KeyboardInterrupt):
+                desk.rested()
         desk.restart()
         assert desk.rested().taken == 1
         assert desk.names("done/20260302") == sorted(ludb(88))
@@ -245,9 +246,10 @@ class TestCrash:
             moved.append(args)
             rename(*args, **kwargs)  # type: ignore[arg-type]
 
-        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        with monkeypatch.context() as patched:
             patched.setattr(os, "rename", once)
-            desk.rested()
+            with pytest.raises(KeyboardInterrupt):
+                desk.rested()
         desk.restart()
         look = desk.rested()
         assert (look.taken, look.refused, look.waiting) == (0, 0, 0)
