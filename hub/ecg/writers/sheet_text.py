@@ -11,7 +11,7 @@ _GAP = "\u3000"
 
 def header_lines(waveform: Waveform, measurement: Measurement | None, language: str) -> tuple[str, ...]:
     """Return the lines above the grid; those with nothing to say are left out."""
-    t = i18n.translator(language)
+    t = i18n.translator(i18n.choose_language(language))
     patient = waveform.patient
     who = (_name(patient.name), patient.local_id, patient.sex, patient.age, patient.birth_date)
     started = waveform.started_at
