@@ -32,3 +32,11 @@ def by_ecgdatakit(path: Path):
         from ecgdatakit import FileParser
 
         return FileParser().parse(path)
+
+
+def lead_marks(path: Path, lead: str) -> list[tuple[int, str]]:
+    """Return samples and symbols of a LUDB record's marks in one lead, in order."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        marks = wfdb.rdann(str(path), lead)
+    return list(zip(marks.sample.tolist(), marks.symbol, strict=True))

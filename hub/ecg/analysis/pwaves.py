@@ -72,7 +72,8 @@ def before_beats(
         if not chosen.any():
             continue
         room = float(np.median(onsets[chosen] - centres[chosen])) - end
-        reach = max(2, min(round(tuning.P_SHIFT_MS * found.per_ms), round(room)))
+        most = round(tuning.P_SHIFT_MS * found.per_ms)
+        reach = most, max(2, min(most, round(room)))
         lag, alike, _ = shifts(used, centres[chosen], found.wave, found.begin, reach)
         free = lag + end <= onsets[chosen] - centres[chosen] + round(_MARGIN_MS * found.per_ms)
         out[chosen] = np.where((alike >= least) & free, lag, np.nan)
@@ -121,7 +122,7 @@ def between_beats(bare: Floats, centres: Indexes, p_lag: Floats, found: Template
 
 
 def shifts(
-    level: Floats, centres: Indexes, template: Floats, begin: int, reach: int
+    level: Floats, centres: Indexes, template: Floats, begin: int, reach: tuple[int, int]
 ) -> tuple[Indexes, Floats, Floats]:
     """Find where a wave of the median lies in each beat.
 
@@ -135,8 +136,8 @@ def shifts(
         The wave, shape ``(n_leads, width)``.
     begin : int
         Where it begins, from the fiducial point.
-    reach : int
-        How far it may have moved either way, in samples.
+    reach : (int, int)
+        How much earlier and how much later it may lie, in samples.
 
     Returns
     -------
@@ -152,8 +153,9 @@ def shifts(
     steep = float(np.square(time).sum())
     wave = template - template.mean(axis=1, keepdims=True)
     wave -= (wave @ time)[:, None] * (time / steep)
-    cut = smoothed(windows(level, centres, reach - begin, begin + width - 1 + reach), SMOOTH)
     every = 2
+    earlier, later = reach[0] // every * every, reach[1]
+    cut = smoothed(windows(level, centres, earlier - begin, begin + width - 1 + later), SMOOTH)
     lagged = np.lib.stride_tricks.sliding_window_view(cut, width, axis=2)[:, :, ::every]
     # A straight line in the recording adds nothing to a product with a wave that has none in it, and
     # its energy is taken off without building the straightened windows.
@@ -164,7 +166,7 @@ def shifts(
     whole = float(np.square(wave).sum())
     alike = product / np.sqrt(np.maximum(energy * whole, 1e-12))
     # Of two places that fit as well, the usual one.
-    places = np.arange(alike.shape[1]) * every - reach
-    best = np.argmax(alike - 0.1 * np.square(places / max(1, reach)), axis=1)
+    places = np.arange(alike.shape[1]) * every - earlier
+    best = np.argmax(alike - 0.1 * np.square(places / max(1, *reach)), axis=1)
     row = np.arange(len(best))
     return places[best], alike[row, best], product[row, best] / max(whole, 1e-12)

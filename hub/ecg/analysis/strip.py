@@ -213,7 +213,8 @@ def _t_lags(
     if end - begin < round(60 * per_ms):
         return np.zeros(len(centres))
     wave = delineate.smoothed(median, pwaves.SMOOTH)[:, begin:end]
-    lag, alike, _ = pwaves.shifts(used, centres, wave, begin - pre, round(tuning.T_SHIFT_MS * per_ms))
+    reach = round(tuning.T_SHIFT_MS * per_ms)
+    lag, alike, _ = pwaves.shifts(used, centres, wave, begin - pre, (reach, reach))
     return np.where(alike >= tuning.T_ALIKE, lag, 0.0)
 
 

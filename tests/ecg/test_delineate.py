@@ -1,0 +1,156 @@
+"""Boundaries of made waves, which are known to the sample, and of waves that are not there."""
+
+import numpy as np
+import pytest
+
+from hub.ecg.analysis.delineate import quiet_after, quiet_before
+from hub.ecg.analysis.measure import measure
+from tests.ecg.made_beats import LEADS, RATE, Shape, one_lead, recording, regular
+
+TOLERANCE_MS = {"p_on": 15, "p_off": 15, "qrs_on": 22, "qrs_off": 22, "t_off": 25}
+"""QRS is wide because it follows LUDB's readers: they mark the first departure in a real, softer wave."""
+
+
+def places_ms(shape: Shape, beat: float) -> dict[str, float]:
+    assert shape.p is not None
+    names = ("p_on", "p_off", "qrs_on", "qrs_off", "t_off")
+    return dict(zip(names, (beat + each for each in (*shape.p, *shape.qrs, shape.t[1])), strict=True))
+
+
+class TestRunsOfQuiet:
+    """Oracle: counted by hand."""
+
+    ACTIVE = np.array([[0, 1, 0, 0, 0, 1, 0, 1, 1, 0, 1, 0, 0, 0, 1]], dtype=bool)
+
+    def test_before(self) -> None:
+        assert quiet_before(self.ACTIVE, 8, 3, 0).tolist() == [5]
+        assert quiet_before(self.ACTIVE, 8, 1, 0).tolist() == [7]
+
+    def test_before_without_any(self) -> None:
+        assert quiet_before(self.ACTIVE, 8, 4, 2).tolist() == [2]
+
+    def test_after(self) -> None:
+        assert quiet_after(self.ACTIVE, 8, 3, 14).tolist() == [10]
+        assert quiet_after(self.ACTIVE, 8, 1, 14).tolist() == [8]
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        Shape(),
+        Shape(p=(-230, -120)),
+        Shape(qrs=(-60, 80), t=(220, 400)),
+        Shape(t_mv=-0.3),
+        Shape(t=(260, 480)),
+    ],
+    ids=["usual", "long_pr", "wide", "t_inverted", "long_qt"],
+)
+def test_every_boundary_of_every_beat(shape: Shape) -> None:
+    beats = regular(1000.0)
+    found = measure(recording(beats, shape))
+    assert [beat.sample for beat in found.beats] == pytest.approx([b * RATE / 1000 for b in beats], abs=6)
+    for made, beat in zip(beats[1:-1], found.beats[1:-1], strict=True):
+        for name, true in places_ms(shape, made).items():
+            over_all = getattr(beat.over_all, name)
+            assert over_all * 1000 / RATE == pytest.approx(true, abs=TOLERANCE_MS[name]), name
+            in_lead = getattr(beat.leads["II"], name)
+            assert in_lead * 1000 / RATE == pytest.approx(true, abs=TOLERANCE_MS[name]), name
+
+
+@pytest.mark.parametrize("rate", [100.0, 250.0, 360.0, 1000.0])
+def test_boundaries_are_in_the_recordings_own_samples(rate: float) -> None:
+    beats = regular(900.0)
+    found = measure(recording(beats, rate=rate))
+    for made, beat in zip(beats[1:-1], found.beats[1:-1], strict=True):
+        for name, true in places_ms(Shape(), made).items():
+            place = getattr(beat.over_all, name) * 1000 / rate
+            assert place == pytest.approx(true, abs=TOLERANCE_MS[name] + 500 / rate), name
+
+
+def test_the_median_has_its_own_samples() -> None:
+    median = measure(recording(regular(), rate=1000.0)).median
+    assert median is not None
+    assert median.rate_hz == 1000.0
+    assert median.samples_mv.shape[1] == len(median.leads) == 12
+    top = int(np.argmax(median.samples_mv[:, median.leads.index("II")]))
+    assert top == pytest.approx(median.fiducial, abs=3)
+    assert median.over_all.qrs_on is not None
+    assert median.fiducial - median.over_all.qrs_on == pytest.approx(32, abs=22)
+
+
+class TestPWaves:
+    def test_none_is_invented(self) -> None:
+        found = measure(recording(regular(), Shape(p=None)))
+        assert found.atrial.p_share == 0.0
+        assert all(beat.over_all.p_on is None for beat in found.beats)
+        assert found.values["pr_ms"].reason == "no_p_wave"
+
+    def test_irregular_beats_over_fine_waves_are_fibrillation(self) -> None:
+        rng = np.random.default_rng(5)
+        beats = list(np.cumsum(rng.uniform(450, 1000, 13)))
+        wave = recording(beats, Shape(p=None))
+        time = np.arange(wave.n_samples) / RATE
+        phase = 2 * np.pi * np.cumsum(6.5 + 0.8 * np.sin(2 * np.pi * 0.3 * time)) / RATE
+        fine = (
+            0.06
+            * np.sin(phase)[:, None]
+            * np.array([0.4, 1, 0.6, 0.7, 0.2, 0.8, 1.2, 0.6, 0.3, 0.2, 0.1, 0.1])
+        )
+        found = measure(type(wave)(wave.samples_mv + fine, RATE, LEADS, "test"))
+        assert found.atrial.fibrillation > 0.5
+        assert found.atrial.p_share == 0.0
+
+    def test_a_regular_fast_wave_is_flutter(self) -> None:
+        wave = recording(regular(820.0), Shape(p=None))
+        time = np.arange(wave.n_samples) / RATE
+        saw = 0.15 * np.sin(2 * np.pi * 4.7 * time) + 0.05 * np.sin(2 * np.pi * 9.4 * time)
+        found = measure(type(wave)(wave.samples_mv + saw[:, None], RATE, LEADS, "test"))
+        assert found.atrial.flutter_hz == pytest.approx(4.7, abs=0.3)
+        assert found.atrial.p_share == 0.0
+
+    def test_sinus_rhythm_is_neither(self) -> None:
+        found = measure(recording(regular()))
+        assert found.atrial.p_share == 1.0
+        assert found.atrial.fibrillation < 0.1
+        assert found.atrial.flutter_hz is None
+
+    def test_a_p_wave_that_no_beat_follows(self) -> None:
+        """Every fifth P is not conducted, as in second degree block."""
+        p_waves = regular(800.0)
+        beats = [at for number, at in enumerate(p_waves) if number % 5 != 4]
+        alone = [at for number, at in enumerate(p_waves) if number % 5 == 4]
+        lonely = one_lead(alone, Shape(r_mv=0.0, s_mv=0.0, t_mv=0.0), 10_000.0)
+        wave = recording(beats)
+        from tests.ecg.made_beats import SIZES
+
+        found = measure(type(wave)(wave.samples_mv + lonely[:, None] * SIZES, RATE, LEADS, "test"))
+        assert len(found.beats) == len(beats)
+        peaks = np.array(found.atrial.p_times) / RATE * 1000
+        for at in alone:
+            assert np.abs(peaks - (at - 130)).min() < 30
+
+
+class TestClasses:
+    def test_a_wide_early_beat_is_ectopic(self) -> None:
+        beats = [at for at in regular(800.0) if at != 4500.0]
+        wide = Shape(p=None, qrs=(-70, 90), r_mv=-1.5, s_mv=0.6, t_mv=-0.4, t=(240, 420))
+        wave = recording(beats)
+        extra = one_lead([4250.0], wide, 10_000.0)
+        from tests.ecg.made_beats import SIZES
+
+        found = measure(type(wave)(wave.samples_mv + extra[:, None] * SIZES[::-1], RATE, LEADS, "test"))
+        kinds = {round(beat.sample / RATE * 1000, -2): beat.kind for beat in found.beats}
+        assert [at for at, kind in kinds.items() if kind == "ectopic"] == [pytest.approx(4250, abs=60)]
+        assert sum(kind == "dominant" for kind in kinds.values()) == len(beats)
+        assert found.values["qrs_ms"].value == pytest.approx(90, abs=40)
+
+    def test_a_spike_before_qrs_makes_it_paced(self) -> None:
+        beats = regular(900.0)
+        wave = recording(beats, Shape(p=None, qrs=(-70, 90)))
+        samples = wave.samples_mv.copy()
+        for beat in beats:
+            spike = round((beat - 78) * RATE / 1000)
+            samples[spike : spike + 2] += 2.0
+        found = measure(type(wave)(samples, RATE, LEADS, "test"))
+        assert {beat.kind for beat in found.beats} == {"paced"}
+        assert len(found.beats) == len(beats)
