@@ -263,12 +263,16 @@ def _uid_of(waveform: Waveform, role: str, measurement: Measurement | None = Non
         waveform.rate_hz,
         waveform.started_at,
         waveform.patient,
+        waveform.device,
+        waveform.filters,
+        [str(part) for part in waveform.parts],
         waveform.device_statements,
         waveform.device_measurements,
         None if measurement is None else (dict(measurement.values), measurement.beats),
     )
     digest = hashlib.sha256(repr(facts).encode())
-    digest.update(np.ascontiguousarray(waveform.samples_mv).tobytes())
+    for samples in (waveform.samples_mv, *(part.samples_mv for part in waveform.parts)):
+        digest.update(np.ascontiguousarray(samples).tobytes())
     return f"2.25.{int.from_bytes(digest.digest()[:16], 'big')}"
 
 

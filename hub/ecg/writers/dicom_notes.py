@@ -75,14 +75,14 @@ def _number(name: tuple[str, str, str], value: float, unit_name: str, channel: i
 
 def _device_numbers(waveform: Waveform) -> "Iterator[Dataset]":
     for each in waveform.device_measurements:
-        table = LEAD_MEASUREMENTS if each.lead else MEASUREMENTS
+        known = each.lead in waveform.leads
+        table = LEAD_MEASUREMENTS if known else {} if each.lead else MEASUREMENTS
         code, meaning = table.get(each.name, ("", ""))
-        own = (
-            "".join(c for c in each.name if c.isascii() and c.isalnum())[:_MAX_CODE] or "LABEL",
-            OWN_SCHEME,
-        )
-        name = (code, "MDC", meaning) if code else (*own, each.name[:_MAX_LABEL])
-        channel = waveform.leads.index(each.lead) + 1 if each.lead in waveform.leads else _WHOLE_GROUP
+        # A number of a lead that is not written must not pass for one of the whole ECG.
+        label = f"{each.name} {each.lead}" if each.lead and not known else each.name
+        own = "".join(c for c in label if c.isascii() and c.isalnum())[:_MAX_CODE] or "LABEL"
+        name = (code, "MDC", meaning) if code else (own, OWN_SCHEME, label[:_MAX_LABEL])
+        channel = waveform.leads.index(each.lead) + 1 if known else _WHOLE_GROUP
         yield _number(name, each.value, each.unit, channel)
 
 
