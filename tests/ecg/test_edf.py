@@ -346,7 +346,7 @@ class TestSizes:
     st.lists(st.tuples(st.integers(0, 2200), st.integers(0, 255)), min_size=1, max_size=6),
     st.integers(0, 400),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_changed_bytes_are_read_or_refused(changes: list[tuple[int, int]], cut: int) -> None:
     """Anything but a waveform or a HubError fails."""
     tals = [b"+0\x14\x14\0+0.1\x14x\x14\0", b"+3\x14\x14\0"]

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hub.ecg.errors import (
-    ChecksumWrong,
     FormatFeature,
     NoLeads,
     RateMissing,
@@ -96,13 +95,12 @@ class TestHeader:
 
     @pytest.mark.parametrize("checksum", ["little", "big", ""])
     def test_checksums_that_hold(self, checksum: str) -> None:
-        assert read(ishne(checksum=checksum)).n_samples == 2000
+        assert "checksum_wrong" not in read(ishne(checksum=checksum)).warnings
 
     def test_a_changed_header(self) -> None:
         data = bytearray(ishne())
         data[206] ^= 1
-        with pytest.raises(ChecksumWrong):
-            read(bytes(data))
+        assert "checksum_wrong" in read(bytes(data)).warnings
 
     def test_a_failed_lead_is_a_gap(self) -> None:
         stored = np.array([[1, -32768, 2], [3, 4, 5]])
@@ -174,7 +172,7 @@ class TestRefusals:
 @given(
     st.lists(st.tuples(st.integers(0, 530), st.integers(0, 255)), min_size=1, max_size=6), st.integers(0, 400)
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_changed_bytes_are_read_or_refused(changes: list[tuple[int, int]], cut: int) -> None:
     """Anything but a waveform or a HubError fails."""
     data = bytearray(ishne(STORED[:50], checksum="", remark=b"remark"))

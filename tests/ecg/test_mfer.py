@@ -273,7 +273,7 @@ class TestSniffing:
 @given(
     st.lists(st.tuples(st.integers(0, 300), st.integers(0, 255)), min_size=1, max_size=6), st.integers(0, 500)
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_changed_bytes_are_read_or_refused(changes: list[tuple[int, int]], cut: int) -> None:
     """Anything but a waveform or a HubError fails."""
     before = tlv(0x81, b"A^B") + tlv(0x85, bytes(11)) + tlv(0x41, bytes(12)) + tlv(0x07, bytes(4))

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import numpy as np
 
-from hub.ecg.errors import ChecksumWrong, FormatFeature, NoLeads, RateMissing, Truncated, UnitsMissing
+from hub.ecg.errors import FormatFeature, NoLeads, RateMissing, Truncated, UnitsMissing
 from hub.ecg.leads import unique_names
 from hub.ecg.limits import check_size
 from hub.ecg.waveform import PatientText, Waveform
@@ -66,14 +66,13 @@ def read_ishne(data: bytes, *, charset_override: str | None = None) -> Waveform:
     Waveform
         ``lsb_mv`` is the stated amplitude resolution in nanovolts; -32768 is NaN (a failed lead).
         The length is what the file holds: writers differ in what they state, so a statement of
-        more than that gives the warning ``shorter_than_stated``.
+        more than that gives the warning ``shorter_than_stated``. A header without the checksum
+        that it states gives ``checksum_wrong``; 0 states none.
 
     Raises
     ------
     FormatFeature
         The file holds annotations and no ECG.
-    ChecksumWrong
-        The header does not have the checksum that it states; 0 states none.
     UnitsMissing
         A lead has no resolution (0, or -9: not specified).
     NoLeads, RateMissing, Truncated, RecordingTooLarge, Malformed
@@ -82,13 +81,12 @@ def read_ishne(data: bytes, *, charset_override: str | None = None) -> Waveform:
     if data.startswith(_ANNOTATION_START):
         raise FormatFeature("ISHNE annotations hold no ECG", feature="annotation file")
     fixed = _fixed(data)
-    _check_sum(data, fixed.data_start)
     lsb_mv = tuple(_lsb_mv(resolution, n) for n, resolution in enumerate(fixed.resolutions_nv))
     present = (len(data) - fixed.data_start) // (2 * fixed.n_leads)
     if present == 0:
         raise Truncated("the ISHNE file holds no sample", present_bytes=len(data))
     check_size(present, fixed.n_leads, fixed.rate_hz)
-    warnings = []
+    warnings = [] if _sum_holds(data, fixed.data_start) else ["checksum_wrong"]
     if (len(data) - fixed.data_start) % (2 * fixed.n_leads):
         warnings.append("data_beyond_length")
     if fixed.stated_samples > present:
@@ -143,12 +141,11 @@ def _fixed(data: bytes) -> _Fixed:
     return _Fixed(n_leads, specs, qualities, resolutions, rate_hz, stated, data_start)
 
 
-def _check_sum(data: bytes, data_start: int) -> None:
-    """Compare the CRC-CCITT of the header; the paper leaves its byte order open."""
+def _sum_holds(data: bytes, data_start: int) -> bool:
+    """Say whether the CRC-CCITT of the header is the one it states; the paper leaves its byte order open."""
     stated = data[8:10]
     found = binascii.crc_hqx(data[_CHECKED_FROM:data_start], 0xFFFF)
-    if stated != b"\0\0" and stated not in {found.to_bytes(2, "little"), found.to_bytes(2, "big")}:
-        raise ChecksumWrong
+    return stated in {b"\0\0", found.to_bytes(2, "little"), found.to_bytes(2, "big")}
 
 
 def _lsb_mv(resolution_nv: int, column: int) -> float:
