@@ -12,6 +12,7 @@ from hub.audit.tags import Tag
 from hub.auth.actor import Actor
 from hub.auth.deps import guard
 from hub.auth.roles import Permission
+from hub.catalogue.conflict_repository import ConflictRepository
 from hub.context import Context
 from hub.errors import HubError, NotFound
 from hub.reports import service, signing
@@ -66,6 +67,8 @@ class ExamPage:
     key_image_url: str
     lease_every: int
     lease_minutes: int
+    contested: bool
+    """Objects of another patient came under the study: nothing goes on until that is decided."""
     reject_codes: Sequence[str] = REJECT_CODES
     error: str = ""
 
@@ -105,7 +108,12 @@ def exam_page(request: Request, session: Session, context: Context, actor: Actor
         key_image_url=f"/exams/{exam.id}/key-images" if held else "",
         lease_every=max(1, min(60, seconds // LEASE_SIGNS)),
         lease_minutes=seconds // 60,
+        contested=_contested(session, exam),
     )
+
+
+def _contested(session: Session, exam: Exam) -> bool:
+    return exam.study_id is not None and ConflictRepository(session).is_contested(exam.study_id)
 
 
 def _may_review(actor: Actor, exam: Exam) -> bool:
@@ -155,7 +163,11 @@ def banners(
 ) -> Response:
     """Return what a reader must know of the exam just now: late objects, conflicts, rejection."""
     row = _row(session, actor, exam_id)
-    return render(request, "reports/_banners.html", {"row": row, "exam": row.exam})
+    return render(
+        request,
+        "reports/_banners.html",
+        {"row": row, "exam": row.exam, "contested": _contested(session, row.exam)},
+    )
 
 
 @router.post("/exams/{exam_id}/draft")

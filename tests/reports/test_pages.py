@@ -112,6 +112,17 @@ class TestReadingPage:
             assert "请与送检机构核对" in page
             assert "在可诊断之后才到达" in page
 
+    def test_another_patient_s_objects_under_the_study_are_said_on_top(self, sqlite_world: World):
+        world = sqlite_world
+        exam = world.claimed("writer1")
+        with world.context.db.reading() as session:
+            uid = CatalogueRepository(session).study(exam.study_id).study_uid
+        client = world.client("writer1")
+        assert "另一名患者" not in client.get(f"/exams/{exam.id}/banners").text
+        world.register(study_uid=uid, instances=1, local_id="other", patient_name="别人")
+        for address in (f"/exams/{exam.id}", f"/exams/{exam.id}/banners"):
+            assert "混入了另一名患者的图像" in client.get(address).text
+
     def test_an_exam_still_arriving_says_so(self, sqlite_world: World):
         uid = sqlite_world.register()
         sqlite_world.run_jobs()
