@@ -9,6 +9,7 @@ import pytest
 
 from hub.ecg.errors import FormatFeature, NoLeads, RateMissing, RecordingTooLarge, Truncated, UnitsMissing
 from hub.ecg.formats.aecg import matches, read_aecg
+from hub.ecg.leads import STANDARD_LEADS
 from hub.ecg.read import read_ecg
 from hub.errors import Malformed
 from tests.ecg.oracles import by_ecgdatakit
@@ -49,6 +50,10 @@ def aecg(*parts: str) -> bytes:
 
 def at(head: str, increment: str = '<increment value="2" unit="ms"/>') -> str:
     return f'<value xsi:type="GLIST_TS"><head value="{head}"/>{increment}</value>'
+
+
+def relative(milliseconds: str) -> str:
+    return f'<value><head value="{milliseconds}" unit="ms"/><increment value="2" unit="ms"/></value>'
 
 
 def annotation(code: str, value: str = "", *inner: str, roi: str = "") -> str:
@@ -206,16 +211,61 @@ class TestSeveralSets:
         assert wave.leads == ("I", "II")
         assert wave.parts == ()
 
-    def test_one_after_another(self) -> None:
+    @pytest.mark.parametrize("absolute", [True, False])
+    def test_one_after_another(self, absolute: bool) -> None:
+        """Four groups of three leads, 2.5 s each, as carts with three channels record them."""
+
+        def group(n: int) -> str:
+            leads = [
+                lead(f"MDC_ECG_LEAD_{name}", f"{n} " * 1250) for name in STANDARD_LEADS[3 * n : 3 * n + 3]
+            ]
+            if absolute:
+                return sequences(
+                    *leads, time=at(f"2020010108000{2 * n + n // 2}.{n % 2 * 5}"), code="TIME_ABSOLUTE"
+                )
+            return sequences(*leads, time=relative(f"{n * 2500}"))
+
+        wave = read_aecg(aecg(series(*map(group, range(4)))))
+        assert wave.leads == STANDARD_LEADS
+        assert wave.n_samples == 5000
+        assert wave.warnings == ("leads_sequential",)
+        for n, name in enumerate(STANDARD_LEADS):
+            recorded = np.flatnonzero(~np.isnan(wave.lead(name)))
+            assert (recorded[0], recorded[-1]) == (n // 3 * 1250, n // 3 * 1250 + 1249)
+            assert wave.lead(name)[recorded] == pytest.approx(n // 3 * 0.0025)
+        assert wave.started_at == (
+            datetime(2020, 1, 1, 8, tzinfo=UTC).replace(tzinfo=None) if absolute else None
+        )
+
+    def test_a_lead_that_goes_on(self) -> None:
         sets = [
-            sequences(lead("MDC_ECG_LEAD_I"), time=at("20200101080000"), code="TIME_ABSOLUTE"),
-            sequences(lead("MDC_ECG_LEAD_II", "4 5 6 7"), time=at("20200101080002"), code="TIME_ABSOLUTE"),
+            sequences(lead(digits=digits), time=relative(ms)) for digits, ms in (("1 2 3", "0"), ("4 5", "6"))
         ]
         wave = read_aecg(aecg(series(*sets)))
+        assert wave.samples_mv[:, 0] == pytest.approx(np.arange(1, 6) * 0.0025)
+
+    @pytest.mark.parametrize(
+        "other",
+        [
+            sequences(lead("MDC_ECG_LEAD_I"), time=relative("2000")),
+            sequences(lead("MDC_ECG_LEAD_II"), time=relative("2")),
+            sequences(lead("MDC_ECG_LEAD_I"), time=GLIST.replace("0.002", "0.001")),
+            sequences(lead("MDC_ECG_LEAD_I"), time=at("", '<increment value="2" unit="ms"/>')),
+            sequences(lead("MDC_ECG_LEAD_I"), time=at("20200101080000"), code="TIME_ABSOLUTE"),
+            sequences(lead("MDC_ECG_LEAD_I"), time=relative("1e300")),
+        ],
+        ids=["far apart", "same lead twice", "other rate", "no time", "other scale", "beyond all time"],
+    )
+    def test_not_joined(self, other: str) -> None:
+        wave = read_aecg(aecg(series(sequences(lead(digits="1 2 3 4")), other)))
         assert wave.leads == ("II",)
-        assert [(part.kind, part.leads) for part in wave.parts] == [("rhythm", ("I",))]
+        assert len(wave.parts) == 1
+
+    def test_relative_times_of_two_series_have_nothing_in_common(self) -> None:
+        one, two = series(sequences(lead())), series(sequences(lead("MDC_ECG_LEAD_I")))
+        wave = read_aecg(aecg(one, two))
+        assert wave.leads == ("II",)
         assert wave.warnings[0] == "leads_in_other_groups"
-        assert str(wave.started_at) == "2020-01-01 08:00:02"
 
     def test_two_series_and_a_representative_beat(self) -> None:
         long = series(sequences(lead(digits="1 2 3 4")))
@@ -288,6 +338,8 @@ class TestRefusals:
     def test_many_leads(self) -> None:
         with pytest.raises(RecordingTooLarge):
             read_aecg(aecg(series(sequences(*[lead()] * 65))))
+        with pytest.raises(RecordingTooLarge):
+            read_aecg(aecg(series(*[sequences(lead())] * 257)))
 
     def test_cut_off(self) -> None:
         with pytest.raises(Malformed):

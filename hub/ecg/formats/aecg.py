@@ -1,6 +1,5 @@
 """HL7 Annotated ECG, "FDA XML" (ANSI/HL7 V3 ECG R1-2004, PORT_MT020001; guide of 2005-03-21)."""
 
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
@@ -8,10 +7,10 @@ import numpy as np
 
 from hub.ecg.errors import FormatFeature, NoLeads, RateMissing, RecordingTooLarge, UnitsMissing
 from hub.ecg.formats.aecg_annotations import measurements, statements
+from hub.ecg.formats.aecg_join import Strip, join
 from hub.ecg.formats.channels import MV_PER_UNIT
 from hub.ecg.formats.xml import Document, Element, parse_xml, root_of
 from hub.ecg.formats.xml_values import (
-    Block,
     Lead,
     age_of,
     block,
@@ -22,7 +21,7 @@ from hub.ecg.formats.xml_values import (
     rate_from_interval,
     resolution_mv,
 )
-from hub.ecg.limits import MAX_LEADS
+from hub.ecg.limits import check_size
 from hub.ecg.waveform import Filters, Part, PatientText, Waveform
 from hub.errors import HubError
 
@@ -33,28 +32,8 @@ _MEDIAN = "REPRESENTATIVE_BEAT"
 _SUBJECT = "componentOf/timepointEvent/componentOf/subjectAssignment/subject/trialSubject"
 _REPORTED_AGE = "21612-7"
 """LOINC, as in the HL7 sample file."""
+_MAX_SETS = 256
 _FILTER = "MDC_ECG_CTL_VBL_ATTR_FILTER_"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Strip:
-    """The leads of one sequence set, or of several that run side by side."""
-
-    kind: Literal["median", "rhythm"]
-    series: Element
-    leads: tuple[Lead, ...]
-    rate_hz: float
-    head: str
-    begins_at: datetime | None
-
-    def beside(self, other: "_Strip") -> bool:
-        """Say whether another set holds further leads of the very same stretch of time."""
-        return (
-            self.kind == other.kind == "rhythm"
-            and (self.head, self.rate_hz) == (other.head, other.rate_hz)
-            and len(self.leads[0].stored) == len(other.leads[0].stored)
-            and not {lead.name for lead in self.leads} & {lead.name for lead in other.leads}
-        )
 
 
 def matches(data: bytes) -> bool:
@@ -75,10 +54,10 @@ def read_aecg(data: bytes, *, charset_override: str | None = None) -> Waveform:
     Returns
     -------
     Waveform
-        The longest rhythm sequence set; sets that begin at the same stated moment, with the same
-        rate and length and no lead in common, are taken as one. Others are in ``parts``,
-        representative beats as kind ``"median"``; ``leads_in_other_groups`` warns when rhythm
-        among them holds leads that the longest lacks.
+        The longest rhythm sequence set, joined with sets of the same rate that say when they begin
+        beside, before or after it (``leads_sequential``; NaN where a lead was not recorded). Others
+        are in ``parts``, representative beats as kind ``"median"``; ``leads_in_other_groups`` warns
+        when rhythm among them holds leads that are not shown.
 
     Raises
     ------
@@ -101,14 +80,17 @@ def read_aecg(data: bytes, *, charset_override: str | None = None) -> Waveform:
     root = document.root
     series = root.all("component/series")
     derived = [one for parent in series for one in parent.all("derivation/derivedSeries")]
+    declared = sum(len(one.all("component/sequenceSet")) for one in (*series, *derived))
+    if declared > _MAX_SETS:
+        raise RecordingTooLarge(limit="sequence sets", declared=declared)
     strips = [strip for one in (*series, *derived) for strip in _strips(one)]
-    blocks = _blocks(_together(strips))
-    candidates = [pair for pair in blocks if pair[0].kind == "rhythm"]
-    if not candidates:
+    rhythms = [strip for strip in strips if strip.kind == "rhythm"]
+    if not rhythms:
         raise NoLeads("the file holds no rhythm")
-    main, shown = max(candidates, key=lambda pair: pair[1].seconds)
-    others = [pair for pair in blocks if pair[0] is not main]
-    unseen = {lead for strip, part in others if strip.kind == "rhythm" for lead in part.leads}
+    longest = max(rhythms, key=lambda strip: strip.block.seconds)
+    main, others = join(longest, [strip for strip in strips if strip is not longest])
+    shown = main.block
+    unseen = {lead for strip in others if strip.kind == "rhythm" for lead in strip.block.leads}
     warnings = shown.warnings + (("leads_in_other_groups",) if unseen - set(shown.leads) else ())
     started_at, source = _began(root, main)
     return Waveform(
@@ -124,49 +106,47 @@ def read_aecg(data: bytes, *, charset_override: str | None = None) -> Waveform:
         device=_device(document, main.series),
         device_measurements=measurements([*series, *derived]),
         device_statements=statements(document, [*series, *derived]),
-        parts=tuple(_part(document, strip, part) for strip, part in others),
+        parts=tuple(_part(document, strip) for strip in others),
         warnings=warnings,
     )
 
 
-def _strips(series: Element) -> list[_Strip]:
-    """Read the sequence sets of one series. A representative beat without units is left out."""
-    code = series.find("code").get("code").upper()
-    kind: Literal["median", "rhythm"] = (
-        "median" if code == _MEDIAN or series.name == "derivedSeries" else "rhythm"
-    )
+def _strips(series: Element) -> list[Strip]:
+    """Read the sequence sets of one series. A representative beat that cannot be read is left out."""
+    median = series.find("code").get("code").upper() == _MEDIAN or series.name == "derivedSeries"
     found = []
     for group in series.all("component/sequenceSet"):
         try:
-            strip = _strip(group, series, kind)
+            strip = _strip(group, series, "median" if median else "rhythm")
         except HubError:
-            if kind == "rhythm":
+            if not median:
                 raise
             continue
         found += [strip] if strip else []
     return found
 
 
-def _strip(group: Element, series: Element, kind: Literal["median", "rhythm"]) -> _Strip | None:
+def _strip(group: Element, series: Element, kind: Literal["median", "rhythm"]) -> Strip | None:
     sequences = group.all("component/sequence")
     leads = [one for one in sequences if _LEAD in one.find("code").get("code").upper()]
     if not leads:
         return None
-    if len(leads) > MAX_LEADS:
-        raise RecordingTooLarge(limit="leads", declared=len(leads))
+    check_size(1, len(leads), 1.0)
     times = [one for one in sequences if one.find("code").get("code").upper().startswith("TIME_")]
     if not times:
         raise RateMissing
     time = times[0].find("value")
-    head = time.find("head").get("value")
+    rate_hz = _rate(time)
+    head = time.find("head")
     absolute = times[0].find("code").get("code").upper() == "TIME_ABSOLUTE"
-    return _Strip(
+    seconds = number_of(head.get("value"))
+    unit = _SECONDS.get(head.get("unit"))
+    return Strip(
         kind,
         series,
-        tuple(_lead(one) for one in leads),
-        _rate(time),
-        head,
-        moment_from_digits(head) if absolute else None,
+        block([_lead(one) for one in leads], rate_hz),
+        began_at=moment_from_digits(head.get("value")) if absolute else None,
+        offset_s=None if absolute or seconds is None or unit is None else seconds * unit,
     )
 
 
@@ -203,40 +183,16 @@ def _lead(sequence: Element) -> Lead:
     return Lead(_ODD_LEADS.get(name, name), listed_samples(digits), lsb_mv, zero * unit_mv)
 
 
-def _together(strips: list[_Strip]) -> list[_Strip]:
-    """Put sets side by side that record the same stretch of time."""
-    found: list[_Strip] = []
-    for strip in strips:
-        place = next((n for n, other in enumerate(found) if other.beside(strip)), None)
-        if place is None:
-            found.append(strip)
-        else:
-            found[place] = replace(found[place], leads=found[place].leads + strip.leads)
-    return found
-
-
-def _blocks(strips: list[_Strip]) -> list[tuple[_Strip, Block]]:
-    """Put the leads of each strip side by side. A representative beat that does not fit is left out."""
-    found = []
-    for strip in strips:
-        try:
-            found.append((strip, block(strip.leads, strip.rate_hz)))
-        except HubError:
-            if strip.kind == "rhythm":
-                raise
-    return found
-
-
-def _part(document: Document, strip: _Strip, part: Block) -> Part:
+def _part(document: Document, strip: Strip) -> Part:
     label = document.read(strip.series.find("code").get("code"))[:32] or strip.kind
-    return Part(strip.kind, label, part.samples_mv, part.rate_hz, part.leads)
+    return Part(strip.kind, label, strip.block.samples_mv, strip.block.rate_hz, strip.block.leads)
 
 
-def _began(root: Element, main: _Strip) -> tuple[datetime | None, str]:
+def _began(root: Element, main: Strip) -> tuple[datetime | None, str]:
     """Return when the first sample was taken: by its own time, its series, or the whole document."""
     series, whole = main.series.find("effectiveTime"), root.find("effectiveTime")
     written = (
-        (main.begins_at, "sequence TIME_ABSOLUTE"),
+        (main.began_at, "sequence TIME_ABSOLUTE"),
         (moment_from_digits(series.find("low").get("value")), "series effectiveTime low"),
         (moment_from_digits(whole.find("low").get("value")), "effectiveTime low"),
         (moment_from_digits(whole.find("center").get("value")), "effectiveTime center"),

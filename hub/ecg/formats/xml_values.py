@@ -60,8 +60,8 @@ class Block:
         Samples per second.
     leads : tuple of str
         Unique names, in the standard spelling where known.
-    lsb_mv : tuple of float
-        Millivolts per stored unit.
+    lsb_mv : tuple
+        Millivolts per stored unit of each lead; None where it changes within the lead.
     warnings : tuple of str
         ``lead_unnamed`` and ``lead_repeated``.
     """
@@ -69,7 +69,7 @@ class Block:
     samples_mv: NDArray[np.float64]
     rate_hz: float
     leads: tuple[str, ...]
-    lsb_mv: tuple[float, ...]
+    lsb_mv: tuple[float | None, ...]
     warnings: tuple[str, ...] = ()
 
     @property
