@@ -46,7 +46,7 @@ export class Panel {
   /** The few numbers a reader looks for first, on one line; the reader's own where they were given. */
   summary(): string {
     const { analysis, t } = this;
-    if (!analysis) return "";
+    if (!analysis?.measurement) return "";
     const values = inForce(analysis);
     const text = (name: string): string => shownNumber(rounded(values.get(name)?.value));
     return t("summary", { hr: text("hr_bpm"), pr: text("pr_ms"), qrs: text("qrs_ms"), qt: text("qt_ms"), qtc: text("qtc_fridericia_ms"), axis: text("qrs_axis_deg") });
@@ -62,7 +62,7 @@ export class Panel {
     const { analysis, t } = this;
     if (!analysis) return this.element.replaceChildren(make("p", "muted", notice || t("no_analysis")));
     this.element.replaceChildren(
-      make("p", "small muted", t("machine_note", { engine: analysis.engine })),
+      make("p", "small muted", analysis.measurement ? t("machine_note", { engine: analysis.engine }) : t("no_analysis")),
       ...this.hints(analysis.hints),
       ...this.quality(analysis.quality?.findings ?? [], analysis.quality?.verdict ?? ""),
       this.table(analysis),
