@@ -17,7 +17,6 @@ from hub.catalogue.models import Recording
 from hub.ecg.analysis.analyse import analyse
 from hub.ecg.analysis.model import QTC_FORMULAS
 from hub.ecg.read import read_ecg
-from hub.kit.uids import new_uid
 from hub.reports.figures import value_lines
 from hub.web import i18n
 from hub.worklist import ecg_analysis
@@ -28,7 +27,7 @@ from hub.worklist.repository import Filter, WorklistRepository
 from tests.ecg.records import DATA, ludb
 from tests.fixtures.world import World
 
-DICOM = DATA / "ecgtoolkit_12lead.dcm"
+DICOM = DATA / "ludb_88_12lead_gb18030.dcm"
 PATIENT = {"patient_name": "王秀英", "local_id": "P1001", "sex": "F", "birth_date": "19580412"}
 
 
@@ -147,16 +146,14 @@ class TestOnReceipt:
     ) -> None:
         dataset = pydicom.dcmread(DICOM)
         for group in dataset.WaveformSequence:
-            group.SamplingFrequency = "200"
-        dataset.StudyInstanceUID, dataset.SeriesInstanceUID = new_uid(), new_uid()
-        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = new_uid()
+            group.SamplingFrequency = "150"  # 89 beats a minute become 27
         out = io.BytesIO()
         dataset.save_as(out)
         sent = sender.post("/api/v1/dicom", files=[("files", ("a.dcm", out.getvalue()))])
         assert sent.json()["accepted"], sent.text
         sqlite_world.run_jobs()
         (exam,) = rows(sqlite_world, Exam)
-        assert (exam.priority, exam.hint_level, exam.hint_rules) == (0, "critical", ["rate_low"])
+        assert (exam.priority, exam.hint_level, exam.hint_rules) == (0, "critical", ["pause", "rate_low"])
         assert exam.due_at is not None
         assert (exam.due_at - exam.complete_at).total_seconds() == 600
 

@@ -66,6 +66,7 @@ export function mountDropzone(element: HTMLElement): Unmount {
       shown.status.textContent = label;
       shown.reason.textContent = verdict.reason;
       shown.reason.hidden = !verdict.reason;
+      if (shown.item.className !== "accepted") shown.item.scrollIntoView?.({ block: "nearest" });
     };
     return () =>
       new Promise((resolve) => {
