@@ -39,6 +39,17 @@ class TestConvert:
         assert (back.leads, back.rate_hz) == (given.leads, given.rate_hz)
         np.testing.assert_allclose(back.samples_mv, given.samples_mv, atol=1e-12)
 
+    def test_through_every_format_and_back(self) -> None:
+        """One recording handed on from format to format loses nothing on the way."""
+        given = read_ecg(load(GB18030))
+        passed = given
+        for to in ("scp", "aecg", "wfdb", "edf", "dicom"):
+            passed = read_ecg(convert(passed, to, name="x"))
+        assert (passed.leads, passed.rate_hz) == (given.leads, given.rate_hz)
+        np.testing.assert_allclose(passed.samples_mv, given.samples_mv, atol=1e-9)
+        steps = np.array(given.lsb_mv)
+        np.testing.assert_array_equal(np.rint(passed.samples_mv / steps), np.rint(given.samples_mv / steps))
+
     @pytest.mark.parametrize("to", ENDINGS)
     def test_the_first_file_is_the_one_that_is_opened(self, to: str) -> None:
         files = convert(read_ecg(load(GB18030)), to, name="x")
