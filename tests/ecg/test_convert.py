@@ -108,9 +108,17 @@ class TestSheetText:
 class TestCommand:
     @pytest.mark.parametrize(
         ("name", "to"),
-        [("o.dcm", "dicom"), ("o.SCP", "scp"), ("o.xml", "aecg"), ("o.hea", "wfdb"), ("o.edf", "edf"), ("o.json", "fhir"),
-         ("o.pdf", "pdf"), ("o.svg", "svg")],
-    )  # fmt: skip
+        [
+            ("o.dcm", "dicom"),
+            ("o.SCP", "scp"),
+            ("o.xml", "aecg"),
+            ("o.hea", "wfdb"),
+            ("o.edf", "edf"),
+            ("o.json", "fhir"),
+            ("o.pdf", "pdf"),
+            ("o.svg", "svg"),
+        ],
+    )
     def test_the_ending_says_the_format(self, name: str, to: str, tmp_path: Path) -> None:
         target = tmp_path / "new" / name
         code, (line,), _ = run(DATA / GB18030, target)
