@@ -48,10 +48,15 @@ class Facts:
 
     def of_lead(self, lead: str, name: str) -> float | None:
         """Return one value of a lead, None where there is none or the lead is bad."""
-        if self.quality.per_lead.get(lead) == "bad":
+        if self.is_bad(lead):
             return None
         found = self.measurement.by_lead.get(lead, {}).get(name)
         return found.value if found is not None else None
+
+    def is_bad(self, lead: str) -> bool:
+        """Say whether a lead, or one that it was computed from, carries nothing to be judged."""
+        grades = self.quality.per_lead
+        return any(grades.get(each) == "bad" for each in ((lead,) if lead in grades else ("I", "II", lead)))
 
     @property
     def amplitudes_hold(self) -> bool:
@@ -88,7 +93,7 @@ class Facts:
         None without a median beat, without its QRS onset, or for a bad or absent lead.
         """
         median = self.measurement.median
-        if median is None or lead not in median.leads or self.quality.per_lead.get(lead) == "bad":
+        if median is None or lead not in median.leads or self.is_bad(lead):
             return None
         on = median.over_all.qrs_on
         column = median.samples_mv[:, median.leads.index(lead)]
