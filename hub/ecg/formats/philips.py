@@ -101,7 +101,7 @@ def read_philips(data: bytes, *, charset_override: str | None = None) -> Wavefor
         raise NoLeads("the file holds no parsed waveforms")
     shown = _rhythm(parsed, signal)
     offset_unclear = _stated(parsed, signal, "signaloffset") not in {"", "0"}
-    end = calibration_begins(shown.samples_mv, shown.lsb_mv[0], shown.rate_hz)
+    end = calibration_begins(shown.samples_mv, shown.lsb_mv[0] or 0.0, shown.rate_hz)
     warnings = list(shown.warnings)
     warnings += ["calibration_pulse_cut"] if end is not None else []
     warnings += ["offset_not_applied"] if offset_unclear else []
