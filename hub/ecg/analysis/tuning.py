@@ -57,8 +57,8 @@ P_SHARE = 0.3
 """P begins and ends where its slope has fallen to this share of its steepest (odd half)."""
 
 P_BUMP_MS = 60.0
-P_NEAR_MS = 30.0
-P_REACH_MS = 80.0
+P_NEAR_MS = 50.0
+P_REACH_MS = 100.0
 """P stands out of its surroundings this far away; leads peak this close together; steepest slopes lie
 this close to the peak (odd half, flat)."""
 
