@@ -123,6 +123,16 @@ class TestRates:
     def test_a_pause_that_the_strip_ends_in(self) -> None:
         assert levels(strip([0.5, 1.3, 2.1, 2.9, 3.7, 4.5, 5.3, 6.1]))["pause"] == "critical"
 
+    def test_a_cable_that_came_off_is_no_pause(self) -> None:
+        """All leads rest on one value from the fifth second: no rule takes that for the heart."""
+        clean = strip(BEATS)
+        samples = np.where(TIME[:, None] > 5, 0.0, clean.samples_mv)
+        found = analyse(replace(clean, samples_mv=samples))
+        assert found.quality.verdict == "repeat"
+        assert not {"pause", "rate_low"} & {each.rule for each in found.hints}
+        one_left = np.where((TIME[:, None] > 5) & (np.arange(12) != 1), 0.0, strip(BEATS[:6]).samples_mv)
+        assert "pause" in levels(replace(clean, samples_mv=one_left))
+
 
 class TestAtria:
     def test_fibrillation(self) -> None:

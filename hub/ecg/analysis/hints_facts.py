@@ -59,6 +59,12 @@ class Facts:
         return any(grades.get(each) == "bad" for each in ((lead,) if lead in grades else ("I", "II", lead)))
 
     @property
+    def silence_counts(self) -> bool:
+        """Whether a stretch without QRS is the heart's: some lead has neither gaps nor a dead stretch."""
+        off = {lead for each in self.quality.findings if each.code == "lead_off" for lead in each.leads}
+        return bool(set(self.waveform.leads) - off)
+
+    @property
     def amplitudes_hold(self) -> bool:
         """Whether the scale of the leads can be believed."""
         return not any(each.code == "units_doubtful" for each in self.quality.findings)

@@ -31,13 +31,15 @@ def rate_low(facts: Facts, limits: Limits) -> Evidence | None:
     bpm = facts.value("hr_bpm")
     if bpm is None or bpm > limits["bpm"] or (bpm == limits["bpm"] and "exclusive" in limits):
         return None
+    if not facts.silence_counts:
+        return None
     return Evidence(numbers={"bpm": bpm, "limit_bpm": limits["bpm"]})
 
 
 def pause(facts: Facts, limits: Limits) -> Evidence | None:
     """A time without QRS at or above the limit, the strip's beginning and end included."""
     beats = facts.measurement.beats
-    if not beats:
+    if not beats or not facts.silence_counts:
         return None
     edges = [0, *(beat.sample for beat in beats), facts.waveform.n_samples]
     longest = max(float(ms) for ms in np.diff(edges) / facts.waveform.rate_hz * 1000.0)
