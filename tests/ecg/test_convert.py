@@ -188,13 +188,15 @@ class TestCommand:
         assert target.read_bytes() == b"mine"
         assert [path.name for path in tmp_path.iterdir()] == ["o.dcm"]
 
-    def test_what_does_not_fit_is_said_with_the_way_out(self, tmp_path: Path) -> None:
+    def test_what_does_not_fit_is_rounded_and_said_or_refused(self, tmp_path: Path) -> None:
         target = tmp_path / "o.scp"
-        code, (line,), _ = run(DATA / "ludb_88.hea", target)
+        code, (line,), _ = run(DATA / "ludb_88.hea", target, "--exact")
         assert (code, line["error"]["code"]) == (1, "CannotHold")
-        assert "--rescale" in line["error"]["message"]
         assert not target.exists()
-        assert run(DATA / "ludb_88.hea", target, "--rescale")[0] == 0
+        code, (line,), _ = run(DATA / "ludb_88.hea", target)
+        assert code == 0
+        assert line["rounded"]["reason"] == "step"
+        assert 0 < line["rounded"]["largest_uv"] <= 0.5
         difference = (
             read_ecg({"x": target.read_bytes()}).samples_mv
             - read_ecg(

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ from hub.ecg.cli.answers import AsJson, answer_each, print_line
 
 if TYPE_CHECKING:
     from hub.ecg.cli.files import Recording
+    from hub.ecg.waveform import Waveform
 
 _BY_ENDING = {
     ".dcm": "dicom",
@@ -25,6 +27,9 @@ _BY_ENDING = {
     ".svg": "svg",
 }
 
+_READ_BACK = frozenset({"dicom", "scp", "aecg", "wfdb", "edf"})
+"""Targets that are read again to say how much rounding has cost."""
+
 Source = Annotated[Path, typer.Argument(metavar="IN", help="A file, or a folder that is searched through.")]
 Target = Annotated[Path, typer.Argument(metavar="OUT", help="A file; for a folder, a folder.")]
 To = Annotated[
@@ -32,8 +37,8 @@ To = Annotated[
     typer.Option(help="dicom, scp, aecg, wfdb, edf, fhir, pdf or svg; by default what OUT's ending says."),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")]
-Rescale = Annotated[
-    bool, typer.Option("--rescale", help="Round what the target cannot hold exactly instead of refusing it.")
+Exact = Annotated[
+    bool, typer.Option("--exact", help="Refuse what the target cannot hold exactly instead of rounding it.")
 ]
 Measure = Annotated[
     bool, typer.Option("--measure", help="Measure the ECG and write that, too, where the target can say it.")
@@ -46,12 +51,15 @@ def convert(  # noqa: PLR0917 - a command takes what its options are
     target: Target,
     to: To = "",
     force: Force = False,
-    rescale: Rescale = False,
+    exact: Exact = False,
     measure: Measure = False,
     language: Language = "zh-CN",
     as_json: AsJson = False,
 ) -> None:
-    """Write a recording, or all of a folder, in another format; what cannot be written is one line."""
+    """Write a recording, or all of a folder, in another format; what cannot be written is one line.
+
+    What the target cannot hold exactly is rounded, and the answer says by how much at most.
+    """
     chosen = _target_format(source, target, to)
     outputs = _Outputs(source, target, force=force)
 
@@ -67,26 +75,48 @@ def convert(  # noqa: PLR0917 - a command takes what its options are
 
             measurement = measure_waveform(waveform)
         name = outputs.name_of(recording.place)
+        rounded: dict[str, Any] | None = None
+        asked = partial(write, waveform, chosen, name=name, measurement=measurement, language=language)
         try:
-            files = write(
-                waveform, chosen, name=name, measurement=measurement, exact=not rescale, language=language
-            )
+            files = asked(exact=True)
         except CannotHold as error:
-            hint = "" if rescale else " With --rescale it is rounded as far as that helps."
-            raise CannotHold(f"{error}{hint}", **error.facts) from error
+            if exact:
+                raise
+            files = asked(exact=False)
+            largest = _largest_difference_uv(waveform, read_ecg(files)) if chosen in _READ_BACK else None
+            rounded = {"reason": error.facts.get("reason", ""), "largest_uv": largest}
         written = outputs.write(files, recording.place)
         return {
             "format": waveform.format,
             "to": chosen,
             "written": [str(path) for path in written],
+            "rounded": rounded,
             "warnings": list(waveform.warnings),
         }
 
     answer_each([source], work, as_json=as_json, show=_show)
 
 
+def _largest_difference_uv(given: "Waveform", written: "Waveform") -> float | None:
+    """Return by how much a sample of the written file differs at most; None when they do not compare."""
+    import numpy as np
+
+    shared = [lead for lead in given.leads if lead in written.leads]
+    n = min(given.n_samples, written.n_samples)
+    if not shared or given.rate_hz != written.rate_hz:
+        return None
+    columns = [[each.leads.index(lead) for lead in shared] for each in (given, written)]
+    differences = given.samples_mv[:n, columns[0]] - written.samples_mv[:n, columns[1]]
+    return round(float(np.nanmax(np.abs(differences), initial=0.0)) * 1000, 3)
+
+
 def _show(facts: Mapping[str, Any]) -> None:
-    print_line(f"{facts['file']} -> {', '.join(facts['written'])}")
+    rounded = facts["rounded"]
+    remark = ""
+    if rounded:
+        by = "" if rounded["largest_uv"] is None else f", by {rounded['largest_uv']:g} uV at most"
+        remark = f" (rounded: {rounded['reason']}{by})"
+    print_line(f"{facts['file']} -> {', '.join(facts['written'])}{remark}")
 
 
 def _target_format(source: Path, target: Path, to: str) -> str:
