@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import time
+import warnings
 from collections import Counter
 from types import FrameType
 
@@ -40,12 +41,17 @@ def peak_kb() -> int:
 
 
 def attempt(seed: int) -> tuple[str, str, float]:
-    """Read one file; return its format, what came of it and the seconds that it took."""
+    """Read one file; return its format, what came of it and the seconds that it took.
+
+    Every other time a library's warnings pass unseen, as they do in service; else they are errors.
+    """
     key, files = mutated(seed)
     signal.alarm(GIVEN_UP_AFTER)
     began = time.perf_counter()
     try:
-        outcome = f"read:{read_ecg(files).format}"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore" if seed // len(samples()) % 2 else "error")
+            outcome = f"read:{read_ecg(files).format}"
     except HubError as error:
         outcome = error.code
     except Hangs:

@@ -19,6 +19,7 @@ from hub.ecg.errors import (
 )
 from hub.ecg.formats.scp import matches, read_scp
 from hub.ecg.formats.scp_huffman import DEFAULT_TABLES, decode, encode, read_tables
+from hub.ecg.formats.scp_signal import read_block
 from hub.ecg.read import read_ecg
 from hub.errors import Malformed
 from tests.ecg import scp_files as scp
@@ -418,6 +419,16 @@ class TestRefusals:
     def test_too_few_samples(self) -> None:
         with pytest.raises(Truncated):
             read_scp(scp.simple(s3=scp.leads((1, 4, 1))))
+
+    def test_more_huffman_code_than_recordings_have(self) -> None:
+        body = scp.samples([bytes(65535)] * 16)
+        with pytest.raises(RecordingTooLarge):
+            read_block(body, [524_000] * 16, DEFAULT_TABLES, 16)
+
+    def test_more_text_than_anybody_writes(self) -> None:
+        text = struct.pack("<BH", 0, 4096) + "心".encode("gbk") * 2048
+        wave = read_scp(scp.simple(s8=bytes(8) + b"\x0a" + text * 10))
+        assert "parts_unread" in wave.warnings
 
     def test_third_differences(self) -> None:
         with pytest.raises(FormatFeature):

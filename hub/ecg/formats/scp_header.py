@@ -8,11 +8,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 
 from hub.ecg.waveform import Filters, PatientText
+from hub.errors import Malformed
 from hub.kit.text import decode_text
 
 _END = 255
 _MAX_TAGS = 1024
 _MAX_TEXT = 4096
+_MOST_TEXT = 1 << 15
+"""Bytes of text in a record, and in one text; finding out a character set takes a while."""
+
 _FIXED_LENGTHS = {4: 3, 5: 4, 6: 3, 7: 3, 8: 1, 9: 1, 11: 2, 12: 2, 24: 1, 25: 4, 26: 3, 27: 2, 28: 2, 29: 1}
 """Tags of one possible length, so that a wrong one can be told and mended."""
 
@@ -85,31 +89,41 @@ class Texts:
         self.declared = _CHARSETS.get(code, "")
         self.unsure = False
         self._override = override
+        self._left = _MOST_TEXT
 
     def read(self, raw: bytes) -> str:
         """Return a text up to its end mark; remember whether it needed a doubtful reading."""
-        return (self.split(raw) or [""])[0]
+        return self.split(raw, 1)[0]
 
-    def split(self, raw: bytes) -> list[str]:
-        """Return all texts of a value, which NUL characters divide."""
-        raw = raw[: 4 * _MAX_TEXT]
+    def split(self, raw: bytes, most: int) -> list[str]:
+        """Return the texts of a value, which NUL characters divide, `most` of them and at least one.
+
+        Raises
+        ------
+        Malformed
+            The record holds more text than anybody wrote.
+        """
+        raw = raw[:_MAX_TEXT]
+        self._left -= len(raw)
+        if self._left < 0:
+            raise Malformed("more text than a record has")
         if self.declared == _WIDE and self._override is None:
-            return [part.strip() for part in self._wide(raw).split("\0")]
-        return [self._narrow(part) for part in raw.split(b"\0")]
+            return [part.strip() for part in self._wide(raw).split("\0", most)[:most]]
+        return [self._narrow(part) for part in raw.split(b"\0", most)[:most]]
 
     def _narrow(self, part: bytes) -> str:
         decoded = decode_text(part, self.declared, self._override)
         self.unsure = self.unsure or decoded.unsure
-        return decoded.text.strip()[:_MAX_TEXT]
+        return decoded.text.strip()
 
     def _wide(self, raw: bytes) -> str:
         codec = "utf-16" if raw[:2] in {b"\xff\xfe", b"\xfe\xff"} else _WIDE
         whole = raw[: len(raw) // 2 * 2]
         try:
-            return whole.decode(codec)[:_MAX_TEXT]
+            return whole.decode(codec)
         except UnicodeDecodeError:
             self.unsure = True
-            return whole.decode(codec, errors="replace")[:_MAX_TEXT]
+            return whole.decode(codec, errors="replace")
 
 
 def read_header(body: bytes, override: str | None, *, big_endian_date: bool = False) -> tuple[Header, Texts]:
@@ -191,7 +205,7 @@ def _split(body: bytes, *, mend: bool) -> tuple[list[tuple[int, bytes]], bool]:
 def _device(value: bytes, texts: Texts) -> str:
     if len(value) < _MODEL.stop:
         return ""
-    strings = texts.split(value[_TEXTS_AT:])
+    strings = texts.split(value[_TEXTS_AT:], _MAKER_TEXT + 1)
     maker = strings[_MAKER_TEXT] if len(strings) > _MAKER_TEXT else ""
     code = value[7]
     maker = maker or (_MAKERS[code] if code < len(_MAKERS) else "")

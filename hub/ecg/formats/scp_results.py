@@ -17,6 +17,7 @@ _NO_AXIS = frozenset({UNKNOWN, 999, -999, -0x8000})
 _BLOCK_BYTES, _SPIKE_BYTES, _SPIKE_NOTE_BYTES = 16, 4, 6
 QTC_NAMES = {1: "qtc_bazett_ms", 2: "qtc_hodges_ms"}
 _MOST_STATEMENTS = 255
+_MOST_FIELDS = 16
 
 _UV, _MV, _MS = "uV", "mV", "ms"
 _LEAD_VALUES: tuple[tuple[str, str], ...] = (
@@ -167,6 +168,6 @@ def statements(body: bytes, texts: Texts, *, coded: bool) -> list[str]:
         if len(value) < size or len(body) < at + 3:
             raise Malformed("the statements are cut off")
         at += 3 + size
-        parts = texts.split(value[1:] if coded else value)
+        parts = texts.split(value[1:] if coded else value, _MOST_FIELDS)
         found.append(" ".join(part for part in parts if part))
     return [text for text in found if text]

@@ -11,7 +11,7 @@ from math import gcd
 import numpy as np
 from numpy.typing import NDArray
 
-from hub.ecg.errors import FormatFeature, NoLeads, RateMissing, Truncated, UnitsMissing
+from hub.ecg.errors import FormatFeature, NoLeads, RateMissing, RecordingTooLarge, Truncated, UnitsMissing
 from hub.ecg.formats.scp_huffman import Code, decode
 from hub.ecg.leads import lead_from_code, unique_names
 from hub.ecg.limits import check_size
@@ -27,6 +27,9 @@ _LONGEST_FIELD = 0xFFFE
 """Lead lengths are stored in 16 bits; a longer lead of whole samples ends here in the field."""
 
 _MOST_BEATS = 4096
+_MOST_WORK = 8_000_000
+"""Huffman-coded bits times tables: 15 leads that fill their 64 KB pass. A bit may be a sample."""
+
 _LONG_TERM_HEAD = 70
 _LONG_TERM_LEAD = 4
 
@@ -182,6 +185,9 @@ def read_block(
         raise RateMissing
     if difference > 2:  # noqa: PLR2004 - amplitudes, first and second differences
         raise FormatFeature(feature="difference encoding", declared=difference)
+    work = 8 * (len(body) - head) * len(tables or ())
+    if work > _MOST_WORK:
+        raise RecordingTooLarge(limit="values", declared=work)
     leads, at, cut = [], head, False
     for n in range(n_leads):
         size = _u16(body, 6 + 2 * n)
