@@ -21,7 +21,7 @@ import { hashOf, START, type View, viewFrom } from "./view";
 
 const LEAST_PX_PER_MM = 1.5;
 const MOST_PX_PER_MM = 14;
-/** Two sheets one above the other are scrolled rather than drawn smaller than this. */
+/** Two sheets are scrolled rather than drawn smaller than this. */
 const READABLE_PX_PER_MM = 2.4;
 const WIDE_PX = 1150;
 const PANEL_KEY = "hub.ecg.panel";
@@ -253,12 +253,15 @@ class Viewer {
 
   /** CSS pixels a millimetre is drawn with: as large as the pane allows, or as the screen was measured. */
   private scaleFor(widthMm: number, heightMm: number, stacked: boolean): number {
+    this.stage.classList.remove("beside");
     if (!this.view.fit) return measuredPxPerMm() ?? NOMINAL_PX_PER_MM;
     const extra = 26 + (this.boards[0].title.textContent ? 22 : 0);
     const byWidth = (this.stage.clientWidth - 12) / widthMm;
     const byHeight = (this.stage.clientHeight - extra - 8) / heightMm;
-    const both = (this.stage.clientHeight / 2 - extra - 8) / heightMm;
-    const wanted = !stacked ? Math.min(byWidth, byHeight) : both < READABLE_PX_PER_MM ? byWidth : Math.min(byWidth, both);
+    const [above, beside] = [Math.min(byWidth, (this.stage.clientHeight / 2 - extra - 8) / heightMm), Math.min((this.stage.clientWidth - 28) / 2 / widthMm, byHeight)];
+    const readable = Math.max(above, beside) >= READABLE_PX_PER_MM;
+    this.stage.classList.toggle("beside", stacked && readable && beside > above);
+    const wanted = !stacked ? Math.min(byWidth, byHeight) : readable ? Math.max(above, beside) : byWidth;
     return Math.min(MOST_PX_PER_MM, Math.max(LEAST_PX_PER_MM, wanted));
   }
 

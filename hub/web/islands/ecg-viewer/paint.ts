@@ -4,6 +4,8 @@ import type { Scene } from "./scene";
 
 const PAPER = "#fffafa";
 const GRID = { minor: "#f6cdcf", major: "#e79a9f", edge: "#d9787f" };
+/** Where few dots make a millimetre its lines would run together to a pink: they are drawn paler. */
+const PALER: readonly [number, string][] = [[2.7, "#fdeced"], [3.6, "#fadfe0"]];
 const FONTS = "'Noto Sans CJK SC','Source Han Sans SC','Noto Sans SC','Microsoft YaHei','PingFang SC',sans-serif";
 
 /** The 1 mm grid, drawn once for a size and scale. `dots` are dots of the screen per millimetre. */
@@ -11,8 +13,9 @@ export function paintGrid(context: CanvasRenderingContext2D, widthMm: number, he
   context.setTransform(dots, 0, 0, dots, 0, 0);
   context.fillStyle = PAPER;
   context.fillRect(0, 0, widthMm, heightMm);
+  const minor = PALER.find(([below]) => dots < below)?.[1] ?? GRID.minor;
   const passes: [string, number, (at: number) => boolean][] = [
-    [GRID.minor, Math.max(0.1, 1 / dots), (at) => at % 5 !== 0],
+    [minor, Math.max(0.1, 1 / dots), (at) => at % 5 !== 0],
     [GRID.major, Math.max(0.18, 1.2 / dots), (at) => at % 5 === 0],
   ];
   for (const [color, width, wanted] of passes) {
