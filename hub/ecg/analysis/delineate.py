@@ -169,9 +169,20 @@ def qrs_extent(rows: Floats, centre: int, per_ms: float) -> tuple[int, int, int]
     off = max(steepest, int(quiet_after(active, steepest, hold, min(slope.size - 1, centre + after))[0]))
     inner = rows[:, on : off + 1] - rows[:, on : on + 1]
     peak = on + int(np.argmax(np.square(inner).sum(axis=0)))
-    on += round(tuning.QRS_ON_BIAS_MS * per_ms)
+    on = round((on + _departure(rows, on, off, per_ms)) / 2 + tuning.QRS_ON_BIAS_MS * per_ms)
     off += round(tuning.QRS_OFF_BIAS_MS * per_ms)
     return max(0, on), peak, min(slope.size - 1, off)
+
+
+def _departure(rows: Floats, on: int, off: int, per_ms: float) -> int:
+    """Return where the leads together leave the level before QRS: a second opinion on a slope's onset."""
+    low, high = max(0, on - round(24 * per_ms)), max(1, on - round(8 * per_ms))
+    line = rows[:, low:high].mean(axis=1, keepdims=True) if high > low else rows[:, [on]]
+    away = np.sqrt(np.square(smoothed(rows[:, : off + 1], 4 * per_ms) - line).sum(axis=0))
+    limit = max(tuning.QRS_AWAY_MV, tuning.QRS_AWAY_SHARE * float(away[on:].max()))
+    first, last = max(0, on - round(40 * per_ms)), min(off, on + round(30 * per_ms))
+    near = np.flatnonzero(away[first : last + 1] <= limit)
+    return first + int(near[-1]) if near.size else first
 
 
 def qrs_widths(cut: Floats, on: float, off: float, per_ms: float) -> Floats:
@@ -301,6 +312,7 @@ def p_by_lead(rows: Floats, first: int, last: int, per_ms: float) -> tuple[Float
         peak[row] = first + top
         steep = top + int(np.argmax(down[top : top + reach]))
         off[row] = first + steep + _first_below(down[steep:], tuning.P_SHARE)
+        off[row] = max(first + top, off[row] + round(tuning.P_LEAD_OFF_BIAS_MS * per_ms))
         start = max(0, top - reach)
         steep = start + int(np.argmax(-down[start : top + 1]))
         on[row] = first + max(0, steep - _first_below(-down[steep::-1], tuning.P_SHARE))
