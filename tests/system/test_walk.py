@@ -185,7 +185,7 @@ def test_an_ecg_is_on_an_open_worklist_within_two_seconds_and_walks_to_confirmat
     waited = time.monotonic() - answered
     row.locator("a").first.click()
     cardio.locator("form[action$='/claim'] button").click()
-    expect(cardio.locator(".ecg-paper svg").first).to_be_visible(timeout=10_000)
+    expect(cardio.locator(".ecg-view.live canvas").first).to_be_visible(timeout=10_000)
     write_report(cardio)
     cardio.keyboard.press("Control+Enter")
     cardio.fill("#sign-form [name=password]", PASSWORD)
