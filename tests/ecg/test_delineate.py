@@ -5,7 +5,7 @@ import pytest
 
 from hub.ecg.analysis.delineate import quiet_after, quiet_before
 from hub.ecg.analysis.measure import measure
-from tests.ecg.made_beats import LEADS, RATE, Shape, one_lead, recording, regular
+from tests.ecg.made_beats import LEADS, RATE, SIZES, Shape, one_lead, recording, regular
 
 TOLERANCE_MS = {"p_on": 15, "p_off": 15, "qrs_on": 22, "qrs_off": 22, "t_off": 25}
 """QRS is wide because it follows LUDB's readers: they mark the first departure in a real, softer wave."""
@@ -121,13 +121,23 @@ class TestPWaves:
         alone = [at for number, at in enumerate(p_waves) if number % 5 == 4]
         lonely = one_lead(alone, Shape(r_mv=0.0, s_mv=0.0, t_mv=0.0), 10_000.0)
         wave = recording(beats)
-        from tests.ecg.made_beats import SIZES
-
         found = measure(type(wave)(wave.samples_mv + lonely[:, None] * SIZES, RATE, LEADS, "test"))
         assert len(found.beats) == len(beats)
         peaks = np.array(found.atrial.p_times) / RATE * 1000
         for at in alone:
             assert np.abs(peaks - (at - 130)).min() < 30
+
+    def test_a_row_of_p_waves_without_relation_to_the_beats(self) -> None:
+        """P every 800 ms, QRS every 1650 ms, as in third degree block: P belongs to no beat."""
+        wave = recording(regular(1650.0), Shape(p=None))
+        p_waves = regular(800.0, first=330.0)
+        row = one_lead(p_waves, Shape(r_mv=0.0, s_mv=0.0, t_mv=0.0), 10_000.0)
+        found = measure(type(wave)(wave.samples_mv + row[:, None] * SIZES, RATE, LEADS, "test"))
+        assert found.atrial.p_share == 0.0
+        assert found.atrial.fibrillation < 0.5
+        peaks = np.array(found.atrial.p_times) / RATE * 1000
+        hits = sum(np.abs(peaks - (at - 130)).min() < 60 for at in p_waves)
+        assert hits >= len(p_waves) - 3
 
 
 class TestClasses:
@@ -136,8 +146,6 @@ class TestClasses:
         wide = Shape(p=None, qrs=(-70, 90), r_mv=-1.5, s_mv=0.6, t_mv=-0.4, t=(240, 420))
         wave = recording(beats)
         extra = one_lead([4250.0], wide, 10_000.0)
-        from tests.ecg.made_beats import SIZES
-
         found = measure(type(wave)(wave.samples_mv + extra[:, None] * SIZES[::-1], RATE, LEADS, "test"))
         kinds = {round(beat.sample / RATE * 1000, -2): beat.kind for beat in found.beats}
         assert [at for at, kind in kinds.items() if kind == "ectopic"] == [pytest.approx(4250, abs=60)]

@@ -71,16 +71,29 @@ def likeness(level: Floats, centres: Indexes, waves: Waves, pre: int, per_ms: fl
         after_t = round(waves.over_all["t_off"] - usual + 20 * per_ms)
         low = max(low, min(after_t, high - round(80 * per_ms)))
     part = smoothed(windows(level, centres, pre - low, high - pre - 1), 6 * per_ms)
+    return together(part)
+
+
+def together(part: Floats) -> float:
+    """Return the mean correlation of every stretch with every other over all leads; NaN for fewer than two.
+
+    Parameters
+    ----------
+    part : numpy.ndarray
+        Shape ``(n_stretches, n_leads, width)``.
+    """
+    if len(part) < 2:  # noqa: PLR2004 - nothing to compare
+        return float("nan")
     time = np.arange(part.shape[2]) - (part.shape[2] - 1) / 2
-    part -= part.mean(axis=2, keepdims=True)
+    part = part - part.mean(axis=2, keepdims=True)
     part -= (part @ time)[..., None] * (time / np.square(time).sum())
     flat = part.reshape(len(part), -1)
     size = np.linalg.norm(flat, axis=1, keepdims=True)
     # One disturbed beat must not outweigh the others.
     flat *= np.minimum(1.0, 1.5 * np.median(size) / np.maximum(size, 1e-9))
     total = float(np.square(flat).sum())
-    together = float(np.square(flat.sum(axis=0)).sum())
-    return (together - total) / ((len(flat) - 1) * total) if total > 0 else float("nan")
+    common = float(np.square(flat.sum(axis=0)).sum())
+    return (common - total) / ((len(flat) - 1) * total) if total > 0 else float("nan")
 
 
 def residue(without_beats: Floats, rate_hz: float) -> Residue:
@@ -114,7 +127,7 @@ def residue(without_beats: Floats, rate_hz: float) -> Residue:
     return Residue(peak, float(total[near & band].sum()) / whole, float(total[fine].sum()) / whole)
 
 
-def fibrillation(rr: Floats, common: float, rest: Residue, *, paced: bool) -> float:
+def fibrillation(rr: Floats, common: float, rest: Residue, *, paced: bool, free_p: bool) -> float:
     """Return the likelihood of atrial fibrillation between 0 and 1.
 
     Three signs are weighed: irregular RR (by the median change, which single premature beats hardly
@@ -129,6 +142,8 @@ def fibrillation(rr: Floats, common: float, rest: Residue, *, paced: bool) -> fl
         From `likeness`; NaN counts as undecided.
     rest : Residue
     paced : bool
+    free_p : bool
+        Whether a regular row of P waves was found that keeps no step with the beats.
     """
     if rr.size < tuning.AF_LEAST_BEATS:
         return 0.0
@@ -136,6 +151,7 @@ def fibrillation(rr: Floats, common: float, rest: Residue, *, paced: bool) -> fl
     irregular = float(np.median(change)) / float(rr.mean())
     absent = tuning.AF_P_WEIGHT * (tuning.P_COMMON - (common if np.isfinite(common) else tuning.P_COMMON))
     score = absent + tuning.AF_WAVE_WEIGHT * (rest.fine - tuning.AF_WAVE_AT)
+    score += tuning.AF_FREE_P if free_p else 0.0
     if paced:
         score += tuning.AF_PACED
     else:

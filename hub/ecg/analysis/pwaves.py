@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hub.ecg.analysis import tuning
+from hub.ecg.analysis.atria import together
 from hub.ecg.analysis.beats import windows
-from hub.ecg.analysis.delineate import Waves, smoothed
+from hub.ecg.analysis.delineate import Waves, bump, smoothed
 from hub.ecg.analysis.signal import Floats, Indexes
 
 SMOOTH = 4.0
@@ -119,6 +120,53 @@ def between_beats(bare: Floats, centres: Indexes, p_lag: Floats, found: Template
         if (np.abs(taken - at) > apart).all() and all(abs(other - at) > apart for other in out):
             out.append(at)
     return np.sort(np.array(out, dtype=np.intp)) + (found.peak - found.begin)
+
+
+def free_row(bare: Floats, ventricles: NDArray[np.bool_], per_ms: float) -> Indexes:
+    """Return the peaks of a regular row of P waves that keeps no step with the beats; empty without one.
+
+    Parameters
+    ----------
+    bare : numpy.ndarray
+        Usable leads without the beats, shape ``(n_leads, n)``.
+    ventricles : numpy.ndarray
+        bool, shape ``(n,)``: where QRS is, and what is left of it says nothing.
+    per_ms : float
+        Samples per millisecond.
+
+    Notes
+    -----
+    What stands out of its surroundings must repeat itself at one interval between 0.35 and 1.5 s, and
+    what stands at that interval must look alike, by the same measure as P waves before beats.
+    """
+    nobody = np.zeros(0, dtype=np.intp)
+    rows = smoothed(bare, SMOOTH)
+    height = np.sqrt(np.square(bump(rows, round(tuning.P_BUMP_MS * per_ms))).sum(axis=0))
+    # Single disturbances must not make the interval.
+    height = np.where(ventricles, 0.0, np.minimum(height, 2.0 * float(np.quantile(height, 0.9))))
+    wave = height - height.mean()
+    n_samples = wave.size
+    spectrum = np.fft.rfft(wave, 2 * n_samples)
+    repeats = np.fft.irfft(np.square(np.abs(spectrum)))[:n_samples]
+    low, high = round(350 * per_ms), min(round(1500 * per_ms), n_samples // 4)
+    if high <= low or repeats[0] <= 0:
+        return nobody
+    interval = low + int(np.argmax(repeats[low:high] / (n_samples - np.arange(low, high))))
+    folded = [float(height[phase::interval].mean()) for phase in range(interval)]
+    near = round(50 * per_ms)
+    half = round(60 * per_ms)
+    places: list[int] = []
+    expected = float(np.argmax(folded))
+    while expected < n_samples:
+        begin, end = max(half, round(expected) - near), min(n_samples - half, round(expected) + near + 1)
+        if end > begin and not ventricles[begin:end].any():
+            places.append(begin + int(np.argmax(height[begin:end])))
+            expected = places[-1]
+        expected += interval
+    found = np.array(places, dtype=np.intp)
+    if len(found) < tuning.P_ROW_LEAST:
+        return nobody
+    return found if together(windows(rows, found, half, half)) >= tuning.P_COMMON else nobody
 
 
 def shifts(

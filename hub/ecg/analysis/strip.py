@@ -90,9 +90,12 @@ def study(signal: Signal, found: Indexes) -> Strip:
     # Of a few beats, what is left without them is the difference between them.
     rest = atria.residue(bare, signal.rate_hz) if len(dominant) >= tuning.AF_LEAST_BEATS else atria.NOTHING
     paced = sum(kind == "paced" for kind in kinds) > len(kinds) / 2
-    fibrillation = atria.fibrillation(rr, common, rest, paced=paced)
+    free = np.zeros(0, dtype=np.intp)
+    if common < tuning.P_COMMON and not rest.is_wave:
+        free = pwaves.free_row(bare, _ventricles(aligned, waves, pre, bare.shape[1]), signal.per_ms)
+    fibrillation = atria.fibrillation(rr, common, rest, paced=paced, free_p=free.size > 0)
     p_lag, t_lag = np.full(len(centres), np.nan), np.zeros(len(centres))
-    between = np.zeros(0, dtype=np.intp)
+    between = free if fibrillation < tuning.AF_LIKELY else free[:0]
     template = pwaves.template(medians[0][signal.usable], waves[0], pre, signal.per_ms)
     is_sinus = not common < tuning.P_COMMON and not rest.is_wave and fibrillation < tuning.AF_LIKELY
     if template is not None and is_sinus:
@@ -189,6 +192,17 @@ def _without_beats(
             offset = begin - (centre - pre)
             out[:, begin:end] -= median[:, offset : offset + end - begin]
             done = end
+    return out
+
+
+def _ventricles(aligned: Aligned, waves: tuple[Waves, ...], pre: int, n_samples: int) -> NDArray[np.bool_]:
+    """Mark where QRS complexes are."""
+    out = np.zeros(n_samples, dtype=bool)
+    for number, centre in enumerate(aligned.centres.tolist()):
+        at = waves[aligned.shape_of[number]].over_all
+        out[max(0, centre - pre + round(at["qrs_on"])) : max(0, centre - pre + round(at["qrs_off"]) + 10)] = (
+            True
+        )
     return out
 
 

@@ -87,6 +87,7 @@ P_ALIKE_OTHERS = 0.7
 P_ALIKE_BETWEEN = 0.7
 P_SIZE = (0.6, 1.7)
 P_APART_MS = 250.0
+P_ROW_LEAST = 5
 P_SHIFT_MS = 60.0
 T_SHIFT_MS = 40.0
 T_ALIKE = 0.8
@@ -109,4 +110,5 @@ AF_RR_AT = 0.1
 AF_REGULAR_WEIGHT = 25.0
 AF_IRREGULAR_WEIGHT = 12.0
 AF_PACED = -3.0
+AF_FREE_P = -4.0
 """Weights set by hand on the odd half so that each sign alone leaves the matter open."""
