@@ -171,7 +171,9 @@ def _open(context: Context, receipt: EcgReceipt, details: EcgDetails, analysis: 
                 return
             if receipt.outcome is not Outcome.RESENT:
                 _note(study, details)
-            matching.open_exam(session, study.id, study.settle_reason, settings=settings, now=now)
+            known = WorklistRepository(session).exam_of_study(study.id)
+            if receipt.outcome is not Outcome.RESENT or known is None:
+                matching.open_exam(session, study.id, study.settle_reason, settings=settings, now=now)
             if analysis is not None:
                 ecg_analysis.keep(session, context, [analysis], study.id)
             else:

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.orm import defer
 
 from hub.auth.actor import Actor
 from hub.catalogue.models import Study
@@ -17,9 +18,10 @@ class EcgRepository(Repository):
     """Analyses and edits; listings for a person start from the exams that this person may see."""
 
     def latest(self, study_id: str) -> dict[str, EcgAnalysis]:
-        """Return the latest analysis of each ECG of a study, by source."""
+        """Return the latest analysis of each ECG of a study, by source; their documents are not loaded."""
         rows = self.session.scalars(
             select(EcgAnalysis)
+            .options(defer(EcgAnalysis.document))
             .where(EcgAnalysis.study_id == study_id)
             .order_by(EcgAnalysis.created_at, EcgAnalysis.id)
         )
@@ -79,6 +81,7 @@ class EcgRepository(Repository):
     def _by_study(self, study_ids: Collection[str]) -> dict[str, list[EcgAnalysis | None]]:
         rows = self.session.scalars(
             select(EcgAnalysis)
+            .options(defer(EcgAnalysis.document))
             .where(EcgAnalysis.study_id.in_(study_ids))
             .order_by(EcgAnalysis.created_at, EcgAnalysis.id)
         )

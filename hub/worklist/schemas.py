@@ -75,6 +75,15 @@ class ExamOut(BaseModel):
     body_part: str
     clinical_question: str
     urgency: str
+    """As a person marked it."""
+    chest_pain: bool
+    onset_at: datetime | None
+    """When the pain in the chest began, as told."""
+    hint_level: str
+    """Of what the machine hints at: critical, urgent, note or empty. No diagnosis."""
+    hint_rules: list[str]
+    ecg_verdict: str
+    """How its latest ECG was taken: good, usable, repeat; failed when it could not be analysed."""
     unordered: bool
     conflicts: list[str]
     instances: int
@@ -136,6 +145,11 @@ def exam_out(row: ExamRow) -> ExamOut:
         body_part=exam.body_part,
         clinical_question=row.clinical_question,
         urgency=exam.urgency,
+        chest_pain=exam.chest_pain,
+        onset_at=exam.onset_at,
+        hint_level=exam.hint_level,
+        hint_rules=exam.hint_rules,
+        ecg_verdict=exam.ecg_verdict,
         unordered=exam.unordered,
         conflicts=exam.conflicts,
         instances=study.n_instances if study else 0,

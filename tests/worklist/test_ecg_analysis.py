@@ -3,6 +3,7 @@
 import asyncio
 import io
 import re
+from datetime import timedelta
 from typing import Any
 
 import pydicom
@@ -22,7 +23,7 @@ from hub.web import i18n
 from hub.worklist import ecg_analysis
 from hub.worklist import service as worklist
 from hub.worklist.ecg_values import RANGES, UNITS, InForce, corrected, in_force
-from hub.worklist.models import EcgAnalysis, EcgEdit, Exam
+from hub.worklist.models import EcgAnalysis, EcgEdit, Exam, ExamStep
 from hub.worklist.repository import Filter, WorklistRepository
 from tests.ecg.records import DATA, ludb
 from tests.fixtures.world import World
@@ -129,6 +130,22 @@ class TestOnReceipt:
             accepted(sender, ludb(88), **PATIENT)
         sqlite_world.settle()
         assert len(rows(sqlite_world, EcgAnalysis)) == 1
+
+    def test_a_notice_that_a_reader_closed_stays_closed_when_it_is_sent_again(
+        self, sqlite_world: World, sender: TestClient
+    ) -> None:
+        item = accepted(sender, ludb(88), **PATIENT)
+        exam = sqlite_world.exam_of(item["study_uid"])
+        with sqlite_world.context.db.transaction() as session:
+            session.execute(update(Exam).values(state="claimed", created_at=exam.created_at))
+            session.execute(update(ExamStep).values(at=exam.created_at - timedelta(days=1)))
+        accepted(sender, ludb(88), **PATIENT)
+        assert sqlite_world.exam(exam.id).late_objects == 0
+
+    def test_warming_up_analyses_something(self) -> None:
+        ecg_analysis.warm_up()
+        assert ecg_analysis._turn.acquire(timeout=60)
+        ecg_analysis._turn.release()
 
     def test_while_another_is_analysed_a_job_does_it(
         self, sqlite_world: World, sender: TestClient, monkeypatch: pytest.MonkeyPatch
