@@ -41,6 +41,7 @@ _RIGHT = ("V1", "V2", "V3")
 _EXTRA = ("V7", "V8", "V9", "V3R", "V4R")
 _UV = 1000.0
 _ROUNDING_MV = 1e-9
+_STILL_QRS_UV = 100.0
 
 
 def udmi_limit_mv(lead: str, limits: Limits, sex: str, age_years: float | None) -> float:
@@ -68,16 +69,23 @@ def _raised(
     """
     over = {}
     for lead, limit in limit_of.items():
-        level = facts.of_lead(lead, "st_j_uv")
-        if level is None:
+        mv, later = _j_mv(facts, lead), facts.of_lead(lead, "st_j60_uv")
+        if mv is None:
             continue
-        mv, later = level / _UV, facts.of_lead(lead, "st_j60_uv")
         if later is not None and later / _UV < lasting_share * limit:
             continue
         if mv > limit + _ROUNDING_MV or (mv >= limit - _ROUNDING_MV and lead not in exclusive):
             over[lead] = mv
     paired = {lead for pair in CONTIGUOUS if set(pair) <= set(over) for lead in pair}
     return {lead: mv for lead, mv in over.items() if lead in paired}
+
+
+def _j_mv(facts: Facts, lead: str) -> float | None:
+    """Return the J level in mV; where it rises by 0.1 mV within 20 ms, QRS had not ended: the later level."""
+    level, soon = facts.of_lead(lead, "st_j_uv"), facts.of_lead(lead, "st_j20_uv")
+    if level is None:
+        return None
+    return (soon if soon is not None and soon - level >= _STILL_QRS_UV else level) / _UV
 
 
 def _leads() -> tuple[str, ...]:

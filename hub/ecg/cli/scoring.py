@@ -21,12 +21,15 @@ class HalfName(StrEnum):
 def score(
     folder: Folder,
     half: Annotated[HalfName, typer.Option(help="Thresholds were chosen on the odd half.")] = HalfName.all,
+    injected: Annotated[
+        bool, typer.Option(help="Also put faults, swaps and ST levels into every record; takes longer.")
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure annotated recordings and print the accuracy tables, beside other programs where installed."""
     from hub.ecg.scoring.tables import score as score_folder
 
-    result = score_folder(folder, half.value)
+    result = score_folder(folder, half.value, injected=injected)
     if not result["records"]:
         raise typer.BadParameter("no annotated WFDB record there", param_hint="FOLDER")
     if as_json:

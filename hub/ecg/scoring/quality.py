@@ -1,12 +1,17 @@
 """Faults of technique put into real recordings: how many are found, and what clean leads are accused of."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hub.ecg.analysis.quality import assess
+from hub.ecg.scoring.cases import Case
+from hub.ecg.scoring.scale import true_scale
+from hub.ecg.scoring.stats import share
 from hub.ecg.waveform import Waveform
 
 Floats = NDArray[np.float64]
@@ -116,3 +121,30 @@ def accused(recordings: Sequence[Waveform]) -> dict[str, Count]:
 def _accused(waveform: Waveform, *codes: str) -> set[str]:
     wanted = codes or ("lead_off", "flat", "clipped", "mains")
     return {lead for each in assess(waveform).findings if each.code in wanted for lead in each.leads}
+
+
+class Faults:
+    """Faults put into leads: found; and what untouched leads are accused of."""
+
+    name = "faults"
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[str, str, str]] = Counter()
+
+    def add(self, case: Case) -> None:
+        """Score one record."""
+        if case.waveform is None:
+            return
+        waveform = [true_scale(case.waveform)]
+        for kind, counts in (("found", injected(waveform)), ("accused", accused(waveform))):
+            for name, count in counts.items():
+                self._counts[kind, name, "hits"] += count.found
+                self._counts[kind, name, "n"] += count.of
+
+    def result(self) -> dict[str, Any]:
+        """Return shares of leads, by fault and by accusation."""
+        out: dict[str, dict[str, Any]] = {"found": {}, "accused": {}}
+        for kind, name, what in self._counts:
+            if what == "n":
+                out[kind][name] = share(self._counts[kind, name, "hits"], self._counts[kind, name, "n"])
+        return out

@@ -1,7 +1,10 @@
 """ST segments of real beats set to known levels: how often the rule of ST elevation answers."""
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +13,9 @@ from hub.ecg.analysis.analyse import analyse
 from hub.ecg.analysis.hints_rules import usual_limits
 from hub.ecg.analysis.model import Analysis, Beat, Measurement
 from hub.ecg.analysis.st_rules import udmi_limit_mv
+from hub.ecg.scoring.cases import Case
+from hub.ecg.scoring.scale import true_scale
+from hub.ecg.scoring.stats import share
 from hub.ecg.waveform import Waveform
 
 Floats = NDArray[np.float64]
@@ -95,23 +101,23 @@ def _begins(beat: Beat) -> int:
     return beat.sample
 
 
-def raised(record: Record, measurement: Measurement, group: str, share: float) -> Waveform | None:
-    """Return the recording with J of a group of leads at a share of each lead's limit.
+def raised(record: Record, measurement: Measurement, group: str, level: float) -> Waveform | None:
+    """Return the recording with J of a group of leads at a part of each lead's limit.
 
     Einthoven's law is kept: the limb leads follow from I and II. None where a level cannot be measured.
     """
     limits = usual_limits("st_elevation")
     amounts: dict[str, float] = {}
     for lead in GROUPS[group]:
-        level = measurement.by_lead.get(lead, {}).get("st_j_uv")
-        if level is None or level.value is None:
+        found = measurement.by_lead.get(lead, {}).get("st_j_uv")
+        if found is None or found.value is None:
             return None
         limit = udmi_limit_mv(lead, limits, record.sex, record.age_years)
-        amounts[lead] = share * limit - level.value / 1000.0
+        amounts[lead] = level * limit - found.value / 1000.0
     if group == "inferior":
-        amounts = _limb(0.0, _common(amounts, share))
+        amounts = _limb(0.0, _common(amounts, level))
     elif group == "lateral":
-        amounts = _limb(_common(amounts, share), 0.0)
+        amounts = _limb(_common(amounts, level), 0.0)
     shape = deformation(record.waveform, measurement)
     columns = [
         record.waveform.samples_mv[:, i] + amounts.get(lead, 0.0) * shape
@@ -120,13 +126,13 @@ def raised(record: Record, measurement: Measurement, group: str, share: float) -
     return replace(record.waveform, samples_mv=np.column_stack(columns))
 
 
-def _common(amounts: Mapping[str, float], share: float) -> float:
-    """Return one amount for tied limb leads: above the limit the second largest, below it the least.
+def _common(amounts: Mapping[str, float], level: float) -> float:
+    """Return one amount for tied limb leads: what the second needs above the limit, the least below it.
 
     So at 1.25 two leads reach it, and at 0.75 none is above.
     """
     ordered = sorted(amounts.values())
-    return ordered[1] if share > 1 else ordered[0]
+    return ordered[1] if level > 1 else ordered[0]
 
 
 def _limb(one: float, two: float) -> dict[str, float]:
@@ -150,10 +156,10 @@ def injected(records: Sequence[Record]) -> dict[tuple[str, float], StCount]:
     first = {record.name: _asked(record, record.waveform) for record in records}
     counts = {}
     for group, leads in GROUPS.items():
-        for share in SHARES:
+        for level in SHARES:
             plain = marked = of = 0
             for record in records:
-                waveform = raised(record, first[record.name].measurement, group, share)
+                waveform = raised(record, first[record.name].measurement, group, level)
                 if waveform is None:
                     continue
                 seen = _asked(record, waveform)
@@ -161,7 +167,7 @@ def injected(records: Sequence[Record]) -> dict[tuple[str, float], StCount]:
                 plain += hit
                 marked += not hit and _names(seen, "st_elevation_doubtful", leads)
                 of += 1
-            counts[group, share] = StCount(plain, marked, of)
+            counts[group, level] = StCount(plain, marked, of)
     return counts
 
 
@@ -183,3 +189,64 @@ def _asked(record: Record, waveform: Waveform) -> Analysis:
 
 def _names(analysis: Analysis, rule: str, leads: Sequence[str]) -> bool:
     return any(hint.rule == rule and set(hint.leads) & set(leads) for hint in analysis.hints)
+
+
+def record_of(case: Case) -> Record | None:
+    """Return a case with what its header says of the patient: age, sex, and infarction or not.
+
+    LUDB writes ``STEMI``, but also ``supp.NSTEMI``, which is another label.
+    """
+    if case.waveform is None:
+        return None
+    text = "\n".join(case.comments)
+    sex = re.search(r"sex>?\s*:\s*([MF])", text, re.IGNORECASE)
+    age = re.search(r"age>?\s*:\s*(\d+)", text, re.IGNORECASE)
+    return Record(
+        case.name,
+        true_scale(case.waveform),
+        sex.group(1).upper() if sex else "",
+        float(age.group(1)) if age else None,
+        re.search(r"(?<!N)STEMI", text) is not None,
+    )
+
+
+class StElevation:
+    """ST set to 0.75 and 1.25 of its limit; and records without infarction that are flagged untouched."""
+
+    name = "st_elevation"
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[str, float, str]] = Counter()
+        self._false: dict[str, list[str]] = {}
+        self._without = 0
+
+    def add(self, case: Case) -> None:
+        """Score one record."""
+        record = record_of(case)
+        if record is None:
+            return
+        for (group, part), count in injected([record]).items():
+            self._counts[group, part, "plain"] += count.plain
+            self._counts[group, part, "marked"] += count.marked
+            self._counts[group, part, "of"] += count.of
+        self._without += not record.infarction
+        for rule, names in false_flags([record]).items():
+            self._false.setdefault(rule, []).extend(names)
+
+    def result(self) -> dict[str, Any]:
+        """Return shares: flagged or only marked as doubtful, by group and level; false flags by rule."""
+        levels = {
+            f"{group} at {part:g}": {
+                "flagged": share(self._counts[group, part, "plain"], self._counts[group, part, "of"]),
+                "marked_doubtful": share(
+                    self._counts[group, part, "marked"], self._counts[group, part, "of"]
+                ),
+            }
+            for group in GROUPS
+            for part in SHARES
+        }
+        false = {
+            rule: {**share(len(names), self._without), "records": names}
+            for rule, names in self._false.items()
+        }
+        return {"injected": levels, "false": false}

@@ -1,13 +1,18 @@
 """Every interchange of limb electrodes put into real recordings: how often it is found and rightly named."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hub.ecg.analysis.analyse import analyse
 from hub.ecg.analysis.swaps import LEG_SWAPS, PRECORDIAL, SEEN_BY_CABLE, limb_matrix, precordial_shift
+from hub.ecg.scoring.cases import Case
+from hub.ecg.scoring.scale import true_scale
+from hub.ecg.scoring.stats import share
 from hub.ecg.waveform import Waveform
 
 Floats = NDArray[np.float64]
@@ -44,7 +49,7 @@ class SwapCount:
     flagged : int
         Some interchange, or dextrocardia, is named and a new recording asked for.
     named : int
-        The right one is named first.
+        The right one is named first; dextrocardia: named at all, for it may stand behind RA-LA.
     of : int
         Recordings.
     """
@@ -110,6 +115,37 @@ def table(recordings: Sequence[Waveform]) -> dict[str, SwapCount]:
                 if each.code.startswith(("swap_", "dextro")) and each.repeat
             ]
             flagged += bool(found)
-            named += found[:1] == [code]
+            named += found[:1] == [code] or (code == "dextrocardia" and code in found)
         counts[code] = SwapCount(flagged, named, len(recordings))
     return counts
+
+
+class Swaps:
+    """Every arrangement on every record; "usual" counts false alarms. Coefficients are from the odd half."""
+
+    name = "swaps"
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._left_out = 0
+
+    def add(self, case: Case) -> None:
+        """Score one record; one without the twelve leads is counted as left out."""
+        if case.waveform is None or not set(_LIMB) | set(PRECORDIAL) <= set(case.waveform.leads):
+            self._left_out += 1
+            return
+        for code, count in table([true_scale(case.waveform)]).items():
+            self._counts[code, "of"] += 1
+            self._counts[code, "flagged"] += count.flagged
+            self._counts[code, "named"] += count.named
+
+    def result(self) -> dict[str, Any]:
+        """Return, by arrangement, the shares of records flagged and rightly named."""
+        out: dict[str, Any] = {"left_out": self._left_out}
+        for code in (*SWAPS, "dextrocardia"):
+            of = self._counts[code, "of"]
+            out[code or "usual"] = {
+                "flagged": share(self._counts[code, "flagged"], of),
+                **({"named": share(self._counts[code, "named"], of)} if code else {}),
+            }
+        return out

@@ -11,6 +11,9 @@ from hub.ecg.scoring.boundaries import BoundaryTable
 from hub.ecg.scoring.cases import Case, Half, cases
 from hub.ecg.scoring.detection import Detection
 from hub.ecg.scoring.intervals import IntervalTable
+from hub.ecg.scoring.quality import Faults
+from hub.ecg.scoring.st import StElevation
+from hub.ecg.scoring.swaps import Swaps
 
 
 class Table(Protocol):
@@ -28,8 +31,11 @@ class Table(Protocol):
 TABLES: tuple[Callable[[], Table], ...] = (Detection, IntervalTable, BoundaryTable, PWaves, Fibrillation)
 """Every table of ``hub ecg score``, in the order of printing. A new one is a line here."""
 
+INJECTED: tuple[Callable[[], Table], ...] = (StElevation, Swaps, Faults)
+"""Tables that put something known into every record and analyse it again: some 25 analyses a record."""
 
-def score(folder: Path, half: Half = "all") -> dict[str, Any]:
+
+def score(folder: Path, half: Half = "all", *, injected: bool = False) -> dict[str, Any]:
     """Measure the annotated records of a folder and hold the results against their marks.
 
     Parameters
@@ -38,6 +44,8 @@ def score(folder: Path, half: Half = "all") -> dict[str, Any]:
         As `hub.ecg.scoring.cases.cases` takes it.
     half : str
         ``odd``, ``even`` or ``all`` of the records.
+    injected : bool
+        Whether the tables of `INJECTED` are made too.
 
     Returns
     -------
@@ -45,7 +53,7 @@ def score(folder: Path, half: Half = "all") -> dict[str, Any]:
         ``half``, ``records`` (none is left out), ``failed`` by record, ``ms`` of processor time for a
         measurement, and each of `TABLES` by name.
     """
-    tables = [make() for make in TABLES]
+    tables = [make() for make in (*TABLES, *(INJECTED if injected else ()))]
     names: list[str] = []
     failed: dict[str, str] = {}
     seconds: list[float] = []
