@@ -43,7 +43,7 @@ class Beat:
     over_all : Boundaries
         Earliest believed beginning and latest believed end over the leads.
     leads : mapping of str to Boundaries
-        By lead name.
+        By lead name; empty in recordings that are measured block by block.
     """
 
     sample: int
@@ -152,7 +152,8 @@ class Atrial:
     p_share : float or None
         Share of the beats that a P wave was found before; None when there is no beat.
     p_times : tuple of int
-        Samples of the peaks of all P waves found, conducted or not.
+        Samples of the peaks of all P waves found, conducted or not; also those of a regular row that
+        keeps no step with the beats, which belong to none of them.
     flutter_hz : float or None
         Rate of a regular atrial wave between 3 and 6 Hz when one stands out of the rest.
     fibrillation : float
