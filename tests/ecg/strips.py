@@ -1,7 +1,6 @@
-"""Twelve-lead strips made in code, and real ones in their true scale."""
+"""Twelve-lead strips made in code."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -85,13 +84,3 @@ def strip(
             signal += shape[0] * bump(time, at, 0.02)
         columns[name] = signal * (scale or {}).get(name, 1.0)
     return twelve(columns, rate)
-
-
-def in_true_scale(waveform: Waveform) -> Waveform:
-    """Return a LUDB record with its stored integers as microvolts.
-
-    The gains in LUDB's headers make every lead span 1 mV, against Einthoven's law; the integers
-    obey it to the rounding.
-    """
-    samples = np.round(waveform.samples_mv / np.array(waveform.lsb_mv)) / 1000.0
-    return replace(waveform, samples_mv=samples, lsb_mv=(0.001,) * len(waveform.leads))

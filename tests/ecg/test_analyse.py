@@ -13,10 +13,11 @@ from hub.ecg.analysis.hints import CHECKS
 from hub.ecg.analysis.hints_json import hints_json, quality_json
 from hub.ecg.leads import STANDARD_LEADS
 from hub.ecg.read import read_ecg
+from hub.ecg.scoring.scale import true_scale
 from hub.ecg.waveform import Waveform
 from hub.web import i18n
 from tests.ecg.records import ludb
-from tests.ecg.strips import in_true_scale, strip
+from tests.ecg.strips import strip
 
 CODES = (
     *("lead_off", "flat", "clipped", "mains", "muscle", "wander", "too_short", "rate_too_low"),
@@ -87,14 +88,14 @@ def test_a_long_recording_is_analysed_in_its_first_part(monkeypatch: pytest.Monk
 
 
 def test_a_repeated_analysis_is_the_same() -> None:
-    waveform = in_true_scale(read_ecg(ludb(64)))
+    waveform = true_scale(read_ecg(ludb(64)))
     first, second = analyse(waveform, sex="M", age_years=60), analyse(waveform, sex="M", age_years=60)
     assert first.hints == second.hints
     assert first.quality == second.quality
 
 
 def test_as_json() -> None:
-    found = analyse(in_true_scale(read_ecg(ludb(45))))
+    found = analyse(true_scale(read_ecg(ludb(45))))
     quality, hints = quality_json(found.quality), hints_json(found.hints)
     assert set(quality) == {"verdict", "per_lead", "findings"}
     assert hints

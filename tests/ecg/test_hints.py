@@ -16,9 +16,10 @@ from hub.ecg.analysis.quality import assess
 from hub.ecg.analysis.st_rules import udmi_limit_mv
 from hub.ecg.read import read_ecg
 from hub.ecg.scoring import st as score
+from hub.ecg.scoring.scale import true_scale
 from hub.ecg.waveform import Waveform
 from tests.ecg.records import ludb
-from tests.ecg.strips import SHAPE, in_true_scale, one_beat, strip, twelve
+from tests.ecg.strips import SHAPE, one_beat, strip, twelve
 
 BEATS = np.arange(0.5, 10, 0.8)
 TIME = np.arange(5000) / 500.0
@@ -91,7 +92,7 @@ class TestPlainStrips:
 
     @pytest.mark.parametrize("record", [88, 135])
     def test_nothing_critical_of_real_ones_without_infarction(self, record: int) -> None:
-        found = levels(in_true_scale(read_ecg(ludb(record))))
+        found = levels(true_scale(read_ecg(ludb(record))))
         assert "critical" not in found.values()
 
 
@@ -289,14 +290,14 @@ class TestStElevation:
     @pytest.mark.parametrize("group", score.GROUPS)
     def test_known_levels_on_real_beats(self, group: str) -> None:
         """LUDB 135 with J set to 0.75 and 1.25 of each lead's limit."""
-        record = score.Record("135", in_true_scale(read_ecg(ludb(135))), "M", 60)
+        record = score.Record("135", true_scale(read_ecg(ludb(135))), "M", 60)
         measurement = measure(record.waveform)
         low, high = (score.raised(record, measurement, group, share) for share in score.SHARES)
         assert "st_elevation" not in levels(low, sex="M", age_years=60)
         assert "st_elevation" in levels(high, sex="M", age_years=60)
 
     def test_reciprocal_change_is_named(self) -> None:
-        record = score.Record("135", in_true_scale(read_ecg(ludb(135))), "M", 60)
+        record = score.Record("135", true_scale(read_ecg(ludb(135))), "M", 60)
         raised = score.raised(record, measure(record.waveform), "lateral", 2.5)
         (hint,) = (
             each for each in analyse(raised, sex="M", age_years=60).hints if each.rule == "st_elevation"
@@ -306,7 +307,7 @@ class TestStElevation:
         assert hint.numbers["limit_I_mv"] == 0.1
 
     def test_the_lists_own_limit_makes_it_critical(self) -> None:
-        record = score.Record("135", in_true_scale(read_ecg(ludb(135))), "M", 60)
+        record = score.Record("135", true_scale(read_ecg(ludb(135))), "M", 60)
         raised = score.raised(record, measure(record.waveform), "inferior", 1.5)
         assert levels(raised, sex="M", age_years=60)["mi_pattern"] == "critical"
 
@@ -382,7 +383,7 @@ def test_real_recordings_without_infarction_are_left_alone() -> None:
         text = header.read_text().lower()
         infarction = "stemi" in text.replace("supp.nstemi", "")
         sex = "F" if "<sex>: f" in text else "M" if "<sex>: m" in text else ""
-        waveform = in_true_scale(read_ecg({header.name: header.read_bytes(), data.name: data.read_bytes()}))
+        waveform = true_scale(read_ecg({header.name: header.read_bytes(), data.name: data.read_bytes()}))
         records.append(score.Record(header.stem, waveform, sex, None, infarction))
     found = score.false_flags(records)
     print({rule: len(names) for rule, names in found.items()}, "of", len(records))

@@ -13,9 +13,10 @@ from hub.ecg.analysis.quality_lead import measure_leads
 from hub.ecg.leads import STANDARD_LEADS
 from hub.ecg.read import read_ecg
 from hub.ecg.scoring import quality as score
+from hub.ecg.scoring.scale import true_scale
 from hub.ecg.waveform import Waveform
 from tests.ecg.records import load, ludb
-from tests.ecg.strips import in_true_scale, strip
+from tests.ecg.strips import strip
 
 BEATS = np.arange(0.5, 10, 0.8)
 TIME = np.arange(5000) / 500.0
@@ -39,7 +40,7 @@ class TestCleanRecordings:
 
     @pytest.mark.parametrize("record", [45, 64, 88, 135])
     def test_real_ones(self, record: int) -> None:
-        assert assess(in_true_scale(read_ecg(ludb(record)))).verdict == "good"
+        assert assess(true_scale(read_ecg(ludb(record)))).verdict == "good"
 
     def test_a_real_one_with_three_dead_leads(self) -> None:
         """Oracle: JS20008 stores nothing but zeros in V2, V4 and V6."""
@@ -115,7 +116,7 @@ class TestPlantedFaults:
         one, two, three = (as_written.lead(name) for name in ("I", "II", "III"))
         assert np.ptp(two - one - three) > 0.3
         assert "units_doubtful" in codes(assess(as_written))
-        assert "units_doubtful" not in codes(assess(in_true_scale(as_written)))
+        assert "units_doubtful" not in codes(assess(true_scale(as_written)))
 
     @pytest.mark.parametrize("factor", [0.001, 1000.0])
     def test_a_recording_in_the_wrong_unit(self, factor: float) -> None:
@@ -123,9 +124,17 @@ class TestPlantedFaults:
         assert "units_doubtful" in codes(assess(replace(clean, samples_mv=clean.samples_mv * factor)))
 
 
+def test_the_true_scale_is_taken_only_where_the_header_cannot_be_right() -> None:
+    """Oracle: LUDB 135 stores 710 units of lead I in the 1 mV of its header; CinC obeys Einthoven."""
+    ludb_record, other = read_ecg(ludb(135)), read_ecg(load("JS20008.hea", "JS20008.mat"))
+    assert np.ptp(ludb_record.lead("I")) == pytest.approx(1.0, abs=0.01)
+    assert np.ptp(true_scale(ludb_record).lead("I")) == pytest.approx(0.71, abs=0.002)
+    assert true_scale(other) is other
+
+
 def test_faults_in_real_leads_are_found() -> None:
     """The whole table is printed by ``hub ecg score``; here on two records."""
-    recordings = [in_true_scale(read_ecg(ludb(n))) for n in (64, 135)]
+    recordings = [true_scale(read_ecg(ludb(n))) for n in (64, 135)]
     assert {name: each.found for name, each in score.injected(recordings).items()} == dict.fromkeys(
         score.FAULTS, 24
     )
@@ -136,7 +145,7 @@ def test_faults_in_real_leads_are_found() -> None:
 def test_faults_in_all_ludb_leads() -> None:
     folder = Path(os.environ["HUB_TEST_DATA"]) / "ecg" / "wfdb_ludb"
     recordings = [
-        in_true_scale(read_ecg({p.name: p.read_bytes(), f"{p.stem}.dat": p.with_suffix(".dat").read_bytes()}))
+        true_scale(read_ecg({p.name: p.read_bytes(), f"{p.stem}.dat": p.with_suffix(".dat").read_bytes()}))
         for p in sorted(folder.glob("*.hea"))
         if int(p.stem) % 2 == 0
     ]

@@ -12,10 +12,11 @@ from hub.ecg.analysis.measure import measure
 from hub.ecg.analysis.swaps import SEEN_BY_CABLE, coefficients, limb_matrix, swaps, windows_of
 from hub.ecg.read import read_ecg
 from hub.ecg.scoring import swaps as score
+from hub.ecg.scoring.scale import true_scale
 from hub.ecg.scoring.swaps_fit import as_toml, fit
 from hub.ecg.waveform import Waveform
 from tests.ecg.records import ludb
-from tests.ecg.strips import in_true_scale, strip
+from tests.ecg.strips import strip
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1")
 
@@ -69,13 +70,13 @@ class TestRealRecordings:
     """LUDB 64 is of the half that nothing was learned from, 45 and 135 of the other."""
 
     def test_the_usual_arrangement_is_left_alone(self) -> None:
-        assert [named(in_true_scale(read_ecg(ludb(n)))) for n in (64, 88)] == [[], []]
+        assert [named(true_scale(read_ecg(ludb(n)))) for n in (64, 88)] == [[], []]
 
     @pytest.mark.parametrize(
         "code", ["swap_ra_la", "swap_ra_ll", "swap_cw", "swap_ccw", "swap_ra_rl", "swap_la_rl"]
     )
     def test_each_swap_is_named_first(self, code: str) -> None:
-        waveform = score.rearranged(in_true_scale(read_ecg(ludb(64))), code)
+        waveform = score.rearranged(true_scale(read_ecg(ludb(64))), code)
         quality = analyse(waveform).quality
         assert (quality.verdict, named(waveform)[0]) == ("repeat", code)
         likelihoods = [each.likelihood for each in quality.findings if each.code.startswith("swap")]
@@ -83,7 +84,7 @@ class TestRealRecordings:
 
     def test_a_mirrored_heart(self) -> None:
         """LUDB 64 has an old infarction; 88 is plain but for its rhythm."""
-        assert "dextrocardia" in named(score.rearranged(in_true_scale(read_ecg(ludb(88))), "dextrocardia"))
+        assert "dextrocardia" in named(score.rearranged(true_scale(read_ecg(ludb(88))), "dextrocardia"))
 
 
 class TestNothingIsConcluded:
@@ -91,7 +92,7 @@ class TestNothingIsConcluded:
         assert not [code for code in named(read_ecg(ludb(45))) if code.startswith("swap")]
 
     def test_from_a_dead_chest_lead(self) -> None:
-        swapped = score.rearranged(in_true_scale(read_ecg(ludb(64))), "swap_ra_la")
+        swapped = score.rearranged(true_scale(read_ecg(ludb(64))), "swap_ra_la")
         samples = swapped.samples_mv.copy()
         samples[:, 8] = 0.0
         assert named(replace(swapped, samples_mv=samples)) == []
@@ -115,7 +116,7 @@ def halves() -> dict[bool, list[Waveform]]:
     for header in sorted((ecg / "wfdb_ludb").glob("*.hea"), key=lambda p: int(p.stem)):
         data = header.with_suffix(".dat")
         waveform = read_ecg({header.name: header.read_bytes(), data.name: data.read_bytes()})
-        found[int(header.stem) % 2 == 1].append(in_true_scale(waveform))
+        found[int(header.stem) % 2 == 1].append(true_scale(waveform))
     for place, header in enumerate(sorted((ecg / "wfdb_cinc2021").glob("*.hea"))):
         data = header.with_suffix(".mat")
         waveform = read_ecg({header.name: header.read_bytes(), data.name: data.read_bytes()})
