@@ -43,8 +43,8 @@ describe("the picker", () => {
   beforeEach(() => {
     document.body.innerHTML = `<form><textarea name="impression"></textarea>
       <input type="radio" name="positive" value="no"><input type="radio" name="positive" value="yes">
-      <div id="p" data-url="/s" data-language="zh"><script type="application/json" data-island-text>{"language_zh":"中","language_en":"EN","none":"-","failed":"!"}</script>
-      <input type="search"><button type="button" data-language></button><div role="listbox" hidden></div></div></form>`;
+      <div id="p" data-url="/s" data-writes="zh"><script type="application/json" data-island-text>{"language_zh":"中","language_en":"EN","none":"-","failed":"!"}</script>
+      <input type="search"><button type="button" data-switch></button><div role="listbox" hidden></div></div></form>`;
     vi.stubGlobal("fetch", vi.fn(async () => new Response(JSON.stringify(GROUPS))));
   });
   afterEach(() => void vi.unstubAllGlobals());
@@ -80,7 +80,7 @@ describe("the picker", () => {
 
   it("writes English when asked to", async () => {
     const search = await open();
-    document.querySelector<HTMLButtonElement>("button[data-language]")!.click();
+    document.querySelector<HTMLButtonElement>("button[data-switch]")!.click();
     press(search, "Enter");
     expect(text()).toBe("Sinus rhythm");
   });

@@ -47,10 +47,10 @@ export function mountStatementPicker(element: HTMLElement): Unmount {
   const t = words(element);
   const search = element.querySelector<HTMLInputElement>("input[type=search]");
   const list = element.querySelector<HTMLElement>("[role=listbox]");
-  const toggle = element.querySelector<HTMLButtonElement>("button[data-language]");
+  const toggle = element.querySelector<HTMLButtonElement>("button[data-switch]");
   const form = element.closest("form") ?? document.querySelector<HTMLFormElement>(element.dataset["form"] ?? "form");
   if (!search || !list || !form) return () => undefined;
-  let lang: Lang = element.dataset["language"] === "en" ? "en" : "zh";
+  let lang: Lang = element.dataset["writes"] === "en" ? "en" : "zh";
   let groups: Group[] | undefined;
   let shown: Statement[] = [];
   let at = 0;
