@@ -291,7 +291,7 @@ def resolve_session(
     idle = now - held.seen_at > timedelta(minutes=settings.session_idle_minutes)
     if idle or now - held.created_at > timedelta(hours=settings.session_hours):
         return None
-    actor = Actor("person", held.user_id, held.name, held.login, _in_force(held.posts, day), address)
+    actor = Actor("person", held.user_id, held.name, held.login, in_force(held.posts, day), address)
     return Resolved(actor, held.csrf_token, now - held.seen_at > SEEN_EVERY)
 
 
@@ -302,12 +302,8 @@ def touch_session(session: Session, secret: str, now: datetime) -> None:
         row.seen_at = now
 
 
-def posts_in_force(repository: AuthRepository, user_id: str, day: date) -> tuple[PostHeld, ...]:
-    """Return the posts of a person that cover `day`."""
-    return _in_force(repository.posts(user_id), day)
-
-
-def _in_force(posts: Iterable[Post | PostGiven], day: date) -> tuple[PostHeld, ...]:
+def in_force(posts: Iterable[Post | PostGiven], day: date) -> tuple[PostHeld, ...]:
+    """Return those of a person's posts that cover `day`."""
     held = (PostHeld(Role(post.role), post.site_id, post.valid_from, post.valid_to) for post in posts)
     return tuple(post for post in held if post.in_force(day))
 

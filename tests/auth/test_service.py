@@ -122,7 +122,7 @@ class TestPosts:
         with world.context.db.reading() as session:
             repository = AuthRepository(session)
             held = [
-                len(service.posts_in_force(repository, user_id, date(2026, 3, day))) for day in (1, 2, 3, 4)
+                len(service.in_force(repository.posts(user_id), date(2026, 3, day))) for day in (1, 2, 3, 4)
             ]
         assert held == [1, 1, 1, 0]
 
