@@ -17,7 +17,6 @@ from hub.ecg.waveform import Waveform
 PAGE_WIDTH_MM = 277.0
 """A4 landscape less 10 mm on each side."""
 
-MAX_HEIGHT_MM = 190.0
 _HEADER_LINE_MM = 5.0
 _HEADER_TOP_MM = 4.5
 _HEADER_GAP_MM = 3.5
