@@ -107,7 +107,8 @@ def between_beats(bare: Floats, centres: Indexes, p_lag: Floats, found: Template
     short = short - short.mean(axis=1, keepdims=True)
     lagged = np.lib.stride_tricks.sliding_window_view(slow, short.shape[1], axis=1)
     product = np.einsum("lkw,lw->k", lagged, short)
-    energy = short.shape[1] * lagged.var(axis=2).sum(axis=0)
+    energy = np.einsum("lkw,lkw->k", lagged, lagged)
+    energy -= np.square(lagged.sum(axis=2)).sum(axis=0) / short.shape[1]
     whole = float(np.square(short).sum())
     alike = product / np.sqrt(np.maximum(energy * whole, 1e-12))
     size = product / max(whole, 1e-12)
