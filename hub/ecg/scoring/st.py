@@ -115,9 +115,9 @@ def raised(record: Record, measurement: Measurement, group: str, level: float) -
         limit = udmi_limit_mv(lead, limits, record.sex, record.age_years)
         amounts[lead] = level * limit - found.value / 1000.0
     if group == "inferior":
-        amounts = _limb(0.0, _common(amounts, level))
+        amounts = in_all_limb_leads(0.0, _common(amounts, level))
     elif group == "lateral":
-        amounts = _limb(_common(amounts, level), 0.0)
+        amounts = in_all_limb_leads(_common(amounts, level), 0.0)
     shape = deformation(record.waveform, measurement)
     columns = [
         record.waveform.samples_mv[:, i] + amounts.get(lead, 0.0) * shape
@@ -135,7 +135,8 @@ def _common(amounts: Mapping[str, float], level: float) -> float:
     return ordered[1] if level > 1 else ordered[0]
 
 
-def _limb(one: float, two: float) -> dict[str, float]:
+def in_all_limb_leads(one: float, two: float) -> dict[str, float]:
+    """Return what the six limb leads gain when I gains `one` and II gains `two` (Einthoven, Goldberger)."""
     return {
         "I": one,
         "II": two,

@@ -13,6 +13,7 @@ from hub.ecg.scoring.detection import Detection
 from hub.ecg.scoring.intervals import IntervalTable
 from hub.ecg.scoring.quality import Faults
 from hub.ecg.scoring.st import StElevation
+from hub.ecg.scoring.st_levels import StLevels
 from hub.ecg.scoring.swaps import Swaps
 
 
@@ -31,7 +32,7 @@ class Table(Protocol):
 TABLES: tuple[Callable[[], Table], ...] = (Detection, IntervalTable, BoundaryTable, PWaves, Fibrillation)
 """Every table of ``hub ecg score``, in the order of printing. A new one is a line here."""
 
-INJECTED: tuple[Callable[[], Table], ...] = (StElevation, Swaps, Faults)
+INJECTED: tuple[Callable[[], Table], ...] = (StLevels, StElevation, Swaps, Faults)
 """Tables that put something known into every record and analyse it again: some 25 analyses a record."""
 
 
