@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from hub.ecg.analysis.hints_rules import Limits
 from hub.ecg.analysis.model import Beat, Measurement, Quality
+from hub.ecg.analysis.stretches import longest_run
 from hub.ecg.waveform import Waveform
 
 Floats = NDArray[np.float64]
@@ -92,6 +93,12 @@ class Facts:
     def seconds(self, sample: float) -> float:
         """Return the time of a sample."""
         return sample / self.waveform.rate_hz
+
+    def heard_ms(self, begin: int, end: int) -> float:
+        """Return how long of a stretch any lead was recorded at one go, at most: nobody knows the rest."""
+        heard = np.isfinite(self.waveform.samples_mv[begin:end]).any(axis=1)
+        low, high = (0, end - begin) if heard.all() else longest_run(heard)
+        return (high - low) / self.waveform.rate_hz * 1000.0
 
     def beat(self, lead: str) -> Floats | None:
         """Return the median beat of a lead in mV against its level at the beginning of QRS.

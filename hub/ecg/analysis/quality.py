@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from hub.ecg.analysis.hints_rules import read_table
 from hub.ecg.analysis.model import Finding, Measurement, Quality
 from hub.ecg.analysis.quality_lead import LeadSignal, measure_leads
-from hub.ecg.analysis.swaps import swaps
+from hub.ecg.analysis.stretches import LEAST_S
+from hub.ecg.analysis.swaps import NEEDED, swaps
 from hub.ecg.leads import STANDARD_LEADS
 from hub.ecg.waveform import Waveform
 
@@ -53,28 +54,31 @@ def assess(waveform: Waveform, measurement: Measurement | None = None) -> Qualit
     -------
     Quality
         ``repeat`` when any finding asks for a new recording. Limits and their sources stand in
-        ``rules/quality.toml``.
+        ``rules/quality.toml``. A lead that was recorded by turns with others is judged over its own
+        stretch.
     """
     limits = read_table("quality")
     leads = measure_leads(waveform)
-    found = [*_of_leads(waveform, leads, limits), *_of_whole(waveform, limits)]
+    found = [*_of_leads(waveform, leads, limits), *_of_whole(waveform, leads, limits)]
     off = {lead for each in found if each.code in _BAD for lead in each.leads}
     if measurement is not None:
         found += _without_heart(waveform, measurement, limits, off)
         doubtful = {lead for each in found if each.code in {*_BAD, "units_doubtful"} for lead in each.leads}
-        found += swaps(measurement, doubtful=frozenset(doubtful))
+        if _have_common_time(waveform, NEEDED):
+            found += swaps(measurement, doubtful=frozenset(doubtful))
     return _judged(waveform.leads, _merged(found))
 
 
 def _of_leads(waveform: Waveform, leads: LeadSignal, limits: _Tables) -> list[Finding]:
     found = []
     for i, name in enumerate(waveform.leads):
-        found += _of_lead(name, i, leads, limits, waveform.duration_s)
+        found += _of_lead(name, i, leads, limits)
     return found
 
 
-def _of_lead(name: str, i: int, leads: LeadSignal, limits: _Tables, duration_s: float) -> list[Finding]:
+def _of_lead(name: str, i: int, leads: LeadSignal, limits: _Tables) -> list[Finding]:
     off, flat = limits["lead_off"], limits["flat"]
+    duration_s = leads.judged_s[i]
     stuck_limit = min(off["stuck_s"], duration_s / 2)
     if leads.missing_s[i] >= min(off["missing_s"], duration_s / 2):
         return [_finding("lead_off", name, repeat=True, missing_s=leads.missing_s[i])]
@@ -96,12 +100,12 @@ def _of_lead(name: str, i: int, leads: LeadSignal, limits: _Tables, duration_s: 
     return found
 
 
-def _of_whole(waveform: Waveform, limits: _Tables) -> list[Finding]:
+def _of_whole(waveform: Waveform, leads: LeadSignal, limits: _Tables) -> list[Finding]:
     found = []
     short, slow = limits["too_short"], limits["rate_too_low"]
-    if waveform.duration_s < short["usable_s"]:
-        repeat = waveform.duration_s < short["repeat_s"]
-        found.append(_finding("too_short", repeat=repeat, duration_s=waveform.duration_s))
+    if leads.recorded_s < short["usable_s"]:
+        repeat = leads.recorded_s < short["repeat_s"]
+        found.append(_finding("too_short", repeat=repeat, duration_s=leads.recorded_s))
     if waveform.rate_hz < slow["rate_hz"]:
         found.append(_finding("rate_too_low", rate_hz=waveform.rate_hz))
     present = {*waveform.leads, *(_DERIVED if {"I", "II"} <= set(waveform.leads) else ())}
@@ -137,6 +141,13 @@ def _spread(lead: Floats) -> float:
     return float(ordered[present.size - 1 - count] - ordered[count])
 
 
+def _have_common_time(waveform: Waveform, names: tuple[str, ...]) -> bool:
+    """Say whether leads were recorded at one time for long enough to be held against each other."""
+    columns = [waveform.leads.index(name) for name in names if name in waveform.leads]
+    common = np.isfinite(waveform.samples_mv[:, columns]).all(axis=1)
+    return bool(common.sum() >= min(LEAST_S * waveform.rate_hz, waveform.n_samples / 2))
+
+
 def _limb(leads: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in leads if name in STANDARD_LEADS[:6])
 
@@ -163,11 +174,15 @@ def _heart_share(waveform: Waveform, measurement: Measurement, least: int) -> Fl
     places = [p for p in places if p >= reach and p + reach < waveform.n_samples]
     if len(places) < least or reach < _LEAST_REACH:
         return None
-    cut = np.nan_to_num(np.stack([waveform.samples_mv[p - reach : p + reach] for p in places]))
-    cut = cut - cut.mean(axis=1, keepdims=True)
-    whole = (cut**2).mean(axis=(0, 1))
-    same = (cut.mean(axis=0) ** 2).mean(axis=0)
-    return np.asarray(np.where(whole > 0, same / np.maximum(whole, 1e-12), 1.0), dtype=np.float64)
+    cut = np.stack([waveform.samples_mv[p - reach : p + reach] for p in places])
+    present = np.isfinite(cut).all(axis=1)
+    cut = np.where(present[:, None], cut - np.where(present, cut.mean(axis=1), 0.0)[:, None], 0.0)
+    count = present.sum(axis=0)
+    whole = (cut**2).mean(axis=1).sum(axis=0) / np.maximum(count, 1)
+    same = ((cut.sum(axis=0) / np.maximum(count, 1)) ** 2).mean(axis=0)
+    share = np.where(whole > 0, same / np.maximum(whole, 1e-12), 1.0)
+    # What too few of the beats were recorded in cannot be accused.
+    return np.asarray(np.where(count >= least, share, 1.0), dtype=np.float64)
 
 
 def _finding(code: str, *leads: str, repeat: bool = False, **numbers: float) -> Finding:

@@ -6,6 +6,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from hub.ecg.analysis.stretches import longest_run, one_after_another, recorded
 from hub.ecg.waveform import Waveform
 
 Floats = NDArray[np.float64]
@@ -52,6 +53,11 @@ class LeadSignal:
         Root mean square above 35 Hz in the quiet stretches, mains taken out.
     wander_mv : numpy.ndarray
         Peak to peak of the one-second mean.
+    judged_s : numpy.ndarray
+        How long the stretch is that the other numbers were taken from, in seconds: the whole
+        recording, or the longest turn of a lead that was recorded by turns with others.
+    recorded_s : float
+        How long any lead was recorded, in seconds.
     """
 
     missing_s: Floats
@@ -61,6 +67,8 @@ class LeadSignal:
     mains_uv: Floats
     muscle_uv: Floats
     wander_mv: Floats
+    judged_s: Floats
+    recorded_s: float
 
 
 def measure_leads(waveform: Waveform) -> LeadSignal:
@@ -76,16 +84,39 @@ def measure_leads(waveform: Waveform) -> LeadSignal:
     LeadSignal
         Arrays of shape ``(n_leads,)``. What a recording is too short or too slow for is 0.
     """
-    rate = waveform.rate_hz
     # Rows in memory are leads here: what runs along time runs along contiguous samples.
     samples = np.ascontiguousarray(waveform.samples_mv.T)
     missing = ~np.isfinite(samples)
+    when = recorded(samples, waveform.rate_hz)
+    if when is None:
+        return _measured(samples, missing, waveform.lsb_mv, waveform.rate_hz)
+    turns = one_after_another(when, waveform.rate_hz)
+    # Between turns nothing at all may have been recorded, which says nothing against a lead.
+    some = when.any(axis=0) | ~turns.any()
+    own = [longest_run(row) if turn else (0, 0) for row, turn in zip(when, turns, strict=True)]
+    found = _measured(samples[:, some], missing[:, some], waveform.lsb_mv, waveform.rate_hz)
+    for begin, end in sorted({stretch for stretch in own if stretch[1]}):
+        rows = [row for row, stretch in enumerate(own) if stretch == (begin, end)]
+        lsb = tuple(waveform.lsb_mv[row] for row in rows)
+        theirs = _measured(samples[rows, begin:end], missing[rows, begin:end], lsb, waveform.rate_hz)
+        for name in _BY_LEAD:
+            getattr(found, name)[rows] = getattr(theirs, name)
+    return found
+
+
+_BY_LEAD = ("missing_s", "stuck_s", "swing_mv", "rail_s", "mains_uv", "muscle_uv", "wander_mv", "judged_s")
+
+
+def _measured(
+    samples: Floats, missing: NDArray[np.bool_], lsbs_mv: tuple[float | None, ...], rate: float
+) -> LeadSignal:
+    """Measure one stretch, shape ``(n_leads, n_samples)``."""
     samples = bridged(samples, missing)
     mains = _mains_uv(samples, rate)
     wander, baseline = _wander(samples, rate)
     rails = [
         _rail_samples(lead, lsb_mv, rate, gaps)
-        for lead, lsb_mv, gaps in zip(samples, waveform.lsb_mv, missing, strict=True)
+        for lead, lsb_mv, gaps in zip(samples, lsbs_mv, missing, strict=True)
     ]
     return LeadSignal(
         missing_s=np.array([longest(lead) for lead in missing]) / rate,
@@ -95,6 +126,8 @@ def measure_leads(waveform: Waveform) -> LeadSignal:
         mains_uv=mains,
         muscle_uv=_muscle_uv(samples, rate, mains),
         wander_mv=wander,
+        judged_s=np.full(len(samples), samples.shape[1] / rate),
+        recorded_s=samples.shape[1] / rate,
     )
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from hub.ecg.analysis.hints_facts import Evidence, Facts, irregularity
 from hub.ecg.analysis.hints_rules import Limits, usual_limits
 from hub.ecg.analysis.model import Beat
+from hub.ecg.analysis.stretches import LEAST_S, recorded, segments
 
 Floats = NDArray[np.float64]
 
@@ -42,7 +43,7 @@ def pause(facts: Facts, limits: Limits) -> Evidence | None:
     if not beats or not facts.silence_counts:
         return None
     edges = [0, *(beat.sample for beat in beats), facts.waveform.n_samples]
-    longest = max(float(ms) for ms in np.diff(edges) / facts.waveform.rate_hz * 1000.0)
+    longest = max(map(facts.heard_ms, edges[:-1], edges[1:]))
     if longest < limits["rr_ms"]:
         return None
     return Evidence(numbers={"rr_ms": longest, "limit_rr_ms": limits["rr_ms"]})
@@ -174,13 +175,22 @@ def _likeness(facts: Facts, run: list[Beat]) -> float | None:
     good = [i for i, name in enumerate(facts.waveform.leads) if facts.quality.per_lead.get(name) != "bad"]
     samples = facts.waveform.samples_mv
     cuts = [
-        samples[b.sample - reach : b.sample + reach, good].ravel()
+        samples[b.sample - reach : b.sample + reach, good]
         for b in run
         if b.sample >= reach and b.sample + reach <= len(samples)
     ]
-    cuts = [cut - cut.mean() for cut in cuts if cut.size and np.isfinite(cut).all() and cut.std() > 0]
-    pairs = [float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b))) for a, b in pairwise(cuts)]
+    pairs = [found for a, b in pairwise(cuts) if (found := _correlation(a, b)) is not None]
     return float(np.median(pairs)) if pairs else None
+
+
+def _correlation(one: Floats, other: Floats) -> float | None:
+    """Return the correlation of two beats over the leads that both were recorded in; None without any."""
+    common = np.isfinite(one).all(axis=0) & np.isfinite(other).all(axis=0)
+    one, other = one[:, common].ravel(), other[:, common].ravel()
+    if not one.size or one.std() == 0 or other.std() == 0:
+        return None
+    one, other = one - one.mean(), other - other.mean()
+    return float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))
 
 
 def r_on_t(facts: Facts, limits: Limits) -> Evidence | None:
@@ -301,15 +311,32 @@ def rhythm_unclear(facts: Facts, limits: Limits) -> Evidence | None:
 
 def _waves(facts: Facts, limits: Limits) -> list[tuple[float, float]]:
     """Return leakage and mean frequency of each stretch of the strip, from up to three good leads."""
-    from scipy.signal import sosfilt
-
     rate, waveform = facts.waveform.rate_hz, facts.waveform
     size = round(limits["window_s"] * rate)
-    good = [name for name in waveform.leads if facts.quality.per_lead.get(name) != "bad"]
-    chosen = ([name for name in _RHYTHM_LEADS if name in good] or good)[: len(_RHYTHM_LEADS)]
-    samples = waveform.samples_mv[:, [waveform.leads.index(name) for name in chosen]]
-    if len(samples) < size or not chosen or rate < _LEAST_RATE_HZ or not np.isfinite(samples).all():
+    if rate < _LEAST_RATE_HZ:
         return []
+    good = [name for name in waveform.leads if facts.quality.per_lead.get(name) != "bad"]
+    when = recorded(waveform.samples_mv.T, rate)
+    if when is None:
+        chosen = ([name for name in _RHYTHM_LEADS if name in good] or good)[: len(_RHYTHM_LEADS)]
+        return _windows(
+            waveform.samples_mv[:, [waveform.leads.index(name) for name in chosen]], rate, size, limits
+        )
+    found = []
+    for begin, end, present in segments(when):
+        here = [name for name, there in zip(waveform.leads, present, strict=True) if there and name in good]
+        chosen = ([name for name in _RHYTHM_LEADS if name in here] or here)[: len(_RHYTHM_LEADS)]
+        samples = waveform.samples_mv[begin:end, [waveform.leads.index(name) for name in chosen]]
+        if len(samples) >= LEAST_S * rate:
+            found += _windows(samples, rate, min(size, len(samples)), limits)
+    return found
+
+
+def _windows(samples: Floats, rate: float, size: int, limits: Limits) -> list[tuple[float, float]]:
+    if len(samples) < size or not samples.shape[1] or not np.isfinite(samples).all():
+        return []
+    from scipy.signal import sosfilt
+
     rows = np.ascontiguousarray(samples.T)
     waves = sosfilt(_vf_band(rate), rows - rows[:, :1], axis=1)
     starts = range(0, len(samples) - size + 1, size // 2)

@@ -22,7 +22,9 @@ Floats = NDArray[np.float64]
 
 PRECORDIAL = ("V1", "V2", "V3", "V4", "V5", "V6")
 _LIMB = ("I", "II", "III", "aVR", "aVL", "aVF")
-_NEEDED = ("I", "II", *PRECORDIAL)
+NEEDED = ("I", "II", *PRECORDIAL)
+"""Leads that must have been recorded, and at one time, to judge where the electrodes lie."""
+
 _WITHOUT_RIGHT_ARM = ("", "swap_la_ll")
 
 SEEN_BY_CABLE: Mapping[str, tuple[int, int, int]] = {
@@ -126,7 +128,7 @@ class Window:
     def size(self) -> float:
         """Root mean square over I, II, III and V1-V6: the same whatever limb electrodes are interchanged."""
         total = float(np.trace(self.moments)) + self.third
-        return float(np.sqrt(total / (len(_NEEDED) + 1))) + _LEAST_MV
+        return float(np.sqrt(total / (len(NEEDED) + 1))) + _LEAST_MV
 
     @property
     def third(self) -> float:
@@ -195,16 +197,16 @@ def windows_of(median: MedianBeat) -> Mapping[str, Window] | None:
 
     None where a lead is absent or the beat too short for that.
     """
-    if not set(_NEEDED) <= set(median.leads):
+    if not set(NEEDED) <= set(median.leads):
         return None
-    beat = median.samples_mv[:, [median.leads.index(name) for name in _NEEDED]]
+    beat = median.samples_mv[:, [median.leads.index(name) for name in NEEDED]]
 
     def at(ms: float) -> int:
         return median.fiducial + round(ms * median.rate_hz / 1000.0)
 
     windows = {}
     for name, (start, stop) in WINDOWS_MS.items():
-        if at(start) < 0 or at(stop) > len(beat) or at(stop) - at(start) < len(_NEEDED):
+        if at(start) < 0 or at(stop) > len(beat) or at(stop) - at(start) < len(NEEDED):
             return None
         cut = beat[at(start) : at(stop)]
         base = np.linspace(cut[0], cut[-1], len(cut)) if name == "p" else beat[at(_BASE_MS)]
