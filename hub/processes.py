@@ -25,7 +25,7 @@ from hub.dicom.qr_services import qr_services
 from hub.dicom.wire.service import Service
 from hub.errors import HubError
 from hub.jobs.worker import run_worker
-from hub.worklist.ecg_analysis import warm_up
+from hub.worklist.ecg_turns import warm_up
 from hub.worklist.ecg_watch import start_watching
 from hub.worklist.mpps import mpps_service
 from hub.worklist.mwl import mwl_service
@@ -97,7 +97,7 @@ def run_web(settings: Settings) -> None:
         server_header=False,
         timeout_graceful_shutdown=2,  # open event streams would hold it for ever
     )
-    warm_up()
+    warm_up(settings.log_level, settings.log_format)
     log.info("web_started", address=settings.web_bind)
     uvicorn.Server(config).run()
     context.db.dispose()

@@ -188,13 +188,13 @@ def register_recording(
     settings: Settings,
     now: datetime,
     announced: bool = True,
-    opened_within: float = 0.0,
+    opens: bool = False,
 ) -> tuple[Recording, Study, Outcome]:
     """Enter one ECG recording whose files are already durable; a re-send is found by its bytes.
 
     Of two transactions that enter the same bytes under the same study UID at once, one makes
     the rows and the other finds them. With `announced` False nobody is told of the study. A
-    caller that opens the exam itself says within how many seconds; only then does a job look.
+    caller that `opens` the exam of a settled study does so in this transaction, without a job.
     """
     known = CatalogueRepository(session).recording_by_digest(origin.site_id, new.digest)
     if known is not None:
@@ -245,7 +245,7 @@ def register_recording(
     study.n_recordings += 1
     _audit(session, Tag.RECORDING_RECEIVE, origin, recording.id, digest=new.digest)
     if announced:
-        _arrived(session, study, first=new_study, settings=settings, now=now, opened_within=opened_within)
+        _arrived(session, study, first=new_study, settings=settings, now=now, opens=opens)
     return recording, study, Outcome.STORED
 
 
@@ -278,7 +278,7 @@ def _resent(session: Session, known: Recording, origin: Origin) -> tuple[Recordi
 
 
 def _arrived(
-    session: Session, study: Study, *, first: bool, settings: Settings, now: datetime, opened_within: float
+    session: Session, study: Study, *, first: bool, settings: Settings, now: datetime, opens: bool
 ) -> None:
     """Push back the quiet timer of a study, and announce it."""
     again = study.settled_at is not None
@@ -287,7 +287,7 @@ def _arrived(
     study.settle_due_at = now + timedelta(seconds=seconds)
     study.settled_at, study.settle_reason = None, ""
     session.flush()
-    announce(session, study.id, first=first or again, seconds=seconds, now=now, opened_within=opened_within)
+    announce(session, study.id, first=first or again, seconds=seconds, now=now, opens=opens)
 
 
 def announce(
@@ -297,7 +297,7 @@ def announce(
     first: bool,
     seconds: float,
     now: datetime,
-    opened_within: float = 0.0,
+    opens: bool = False,
 ) -> None:
     """Tell the worklist of a study it did not know (`first`) or thought complete.
 
@@ -308,7 +308,7 @@ def announce(
         # Nothing to wait for: one hop through the queue less between a chest pain and its reader.
         study = CatalogueRepository(session).lock_study(study_id)
         assert study is not None  # the caller has just written to it
-        settle(session, study, reason="quiet", now=now, opened_within=opened_within)
+        settle(session, study, reason="quiet", now=now, opens=opens)
     elif first:
         enqueue(session, "worklist.receive", study_id=study_id)
         enqueue(session, "catalogue.settle", delay_seconds=seconds, once_key=study_id, study_id=study_id)
@@ -357,10 +357,10 @@ def study_holds(session: Session, site_id: str, sop_uids: Collection[str]) -> se
     return CatalogueRepository(session).held(site_id, sop_uids)
 
 
-def settle(session: Session, study: Study, *, reason: str, now: datetime, opened_within: float = 0.0) -> None:
+def settle(session: Session, study: Study, *, reason: str, now: datetime, opens: bool = False) -> None:
     """Mark a study complete and tell the worklist, in the caller's transaction.
 
-    `opened_within` seconds are left to a caller that opens the exam by itself.
+    The caller that `opens` the exam by itself needs nobody told.
     """
     study.settled_at, study.settle_reason = now, reason
     audit.record(
@@ -373,9 +373,10 @@ def settle(session: Session, study: Study, *, reason: str, now: datetime, opened
         reason=reason,
         instances=study.n_instances,
     )
-    enqueue(session, "worklist.open_exam", delay_seconds=opened_within, study_id=study.id, reason=reason)
-    enqueue(session, "dicom.prepare_study", once_key=study.id, study_id=study.id)
-    if study.n_instances:  # recordings that are no DICOM objects go to no DICOM node
+    if not opens:
+        enqueue(session, "worklist.open_exam", study_id=study.id, reason=reason)
+    if study.n_instances:  # recordings that are no DICOM objects have no series and go to no DICOM node
+        enqueue(session, "dicom.prepare_study", once_key=study.id, study_id=study.id)
         enqueue(session, "dicom.forward_study", once_key=study.id, study_id=study.id)
 
 

@@ -81,8 +81,8 @@ class EcgReceipt:
 
     Attributes
     ----------
-    study_id, study_uid : str
-        Row id and Study Instance UID.
+    study : Study
+        The study that it belongs to, as it was entered.
     outcome : Outcome
         ``RESENT`` when these bytes were here already: the first receipt, again.
     waveform : Waveform
@@ -93,13 +93,25 @@ class EcgReceipt:
         Codes; texts stand in the catalogue as ``ecg.warning.<code>``.
     """
 
-    study_id: str
-    study_uid: str
+    study: Study
     source_id: str
     outcome: Outcome
     waveform: Waveform
     warnings: tuple[str, ...]
 
+    @property
+    def study_id(self) -> str:
+        """Row id of the study."""
+        return self.study.id
+
+    @property
+    def study_uid(self) -> str:
+        """Study Instance UID."""
+        return self.study.study_uid
+
+
+Opens = Callable[[Session, Study, Outcome], None]
+"""Opens the exam of a recording, in the transaction that enters it."""
 
 StudyOf = Callable[[Session, NewRecording], str]
 """Names the study that a recording joins, in the transaction that enters it; empty for its own."""
@@ -113,7 +125,7 @@ def receive(
     *,
     details: EcgDetails | None = None,
     study_of: StudyOf | None = None,
-    opened_within: float = 0.0,
+    opens: Opens | None = None,
 ) -> EcgReceipt:
     """Keep one recording that did not come as DICOM. Returns only when bytes and row are durable.
 
@@ -125,8 +137,8 @@ def receive(
         What the sender said along with them.
     study_of : callable, optional
         Whether it belongs into a study that is here already.
-    opened_within : float
-        Seconds in which the caller opens the exam by itself; then a job looks.
+    opens : callable, optional
+        Opens the exam; without it a job does.
 
     Raises
     ------
@@ -166,12 +178,14 @@ def receive(
         joined = study_of(session, new) if study_of else ""
         new = replace(new, study_uid=joined or new.study_uid)
         recording, study, outcome = catalogue.register_recording(
-            session, new, origin, settings=context.settings, now=now, opened_within=opened_within
+            session, new, origin, settings=context.settings, now=now, opens=opens is not None
         )
         if outcome is Outcome.RESENT and _differs(details, study):
             raise SentDifferently(study_uid=study.study_uid)
+        if opens is not None:
+            opens(session, study, outcome)
     log.info("recording_received", study_uid=study.study_uid, outcome=str(outcome), files=len(files))
-    return EcgReceipt(study.id, study.study_uid, recording.id, outcome, waveform, new.warnings)
+    return EcgReceipt(study, recording.id, outcome, waveform, new.warnings)
 
 
 def checked(details: EcgDetails) -> EcgDetails:

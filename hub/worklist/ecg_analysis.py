@@ -5,7 +5,6 @@ its way to the reader all the same.
 """
 
 import json
-import threading
 import zlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -32,21 +31,12 @@ from hub.worklist.states import SIGNED_STATES, State
 
 log = structlog.get_logger()
 
-AT_ONCE_SECONDS = 60.0
-"""Recordings up to this length are analysed before the sender is answered; longer ones by a job."""
-
-TURN_SECONDS = 1.0
-"""So long an ECG waits for its turn to be analysed while its sender waits; after that a job does it."""
-
 FAILED = "failed"
 """Stands for the verdict of an ECG that could not be analysed."""
 
 _LEVELS = ("critical", "urgent", "note")
 _DAYS_A_YEAR = 365.25
 _WARM_RATE_HZ = 250.0
-
-_turn = threading.Lock()
-"""One at a time: several at once would all be late, and hold up whatever else the process does."""
 
 
 @dataclass(frozen=True)
@@ -140,37 +130,20 @@ def is_current(row: EcgAnalysis | None, profile: str) -> bool:
     return row is not None and (row.engine, row.profile) == (engine(), profile)
 
 
-def warm_up() -> None:
-    """Load what an analysis needs, in a thread of its own; an ECG that comes meanwhile waits for its turn."""
+def load_engine() -> None:
+    """Load what an analysis needs, by making one."""
+    from hub.ecg.analysis.analyse import analyse
 
-    def load_all() -> None:
-        from hub.ecg.analysis.analyse import analyse
-
-        seconds = np.arange(0, 3, 1 / _WARM_RATE_HZ)
-        beats = np.exp(-(((seconds % 0.8) - 0.4) ** 2) / 2e-4)
-        with _turn:
-            analyse(Waveform(np.column_stack([beats, beats]), _WARM_RATE_HZ, ("I", "II"), "warm-up"))
-
-    threading.Thread(target=load_all, name="ecg-warm-up", daemon=True).start()
+    seconds = np.arange(0, 3, 1 / _WARM_RATE_HZ)
+    beats = np.exp(-(((seconds % 0.8) - 0.4) ** 2) / 2e-4)
+    analyse(Waveform(np.column_stack([beats, beats]), _WARM_RATE_HZ, ("I", "II"), "warm-up"))
 
 
-def on_receipt(context: Context, study_id: str, source_id: str, waveform: Waveform) -> EcgAnalysis | None:
-    """Return the analysis of an ECG that has just come in, not stored yet; None when a job will make it.
-
-    One that is stored already, as of an ECG that was sent twice, is not made again.
-    """
-    profile = context.settings.ecg_profile
+def stored(context: Context, source_id: str) -> EcgAnalysis | None:
+    """Return the analysis of an ECG if it is what the installed engine says of it."""
     with context.db.reading() as session:
         known = EcgRepository(session).analysis(source_id)
-        study = CatalogueRepository(session).study(study_id)
-    if known is not None and is_current(known, profile):
-        return known
-    if study is None or waveform.duration_s > AT_ONCE_SECONDS or not _turn.acquire(timeout=TURN_SECONDS):
-        return None
-    try:
-        return make(study_id, source_id, waveform, person_of(study), profile, context.clock())
-    finally:
-        _turn.release()
+    return known if is_current(known, context.settings.ecg_profile) else None
 
 
 def keep(session: Session, context: Context, rows: Collection[EcgAnalysis], study_id: str) -> None:

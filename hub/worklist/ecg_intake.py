@@ -1,6 +1,8 @@
 """Taking in one ECG from whichever door: kept, analysed and placed before the sender is answered."""
 
 import io
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,22 +25,33 @@ from hub.ecg.grouping import Group
 from hub.ecg.ingest import EcgDetails, EcgReceipt
 from hub.ecg.read import read_ecg
 from hub.errors import HubError
+from hub.jobs.queue import enqueue
 from hub.patients import service as patients
 from hub.patients.repository import PatientRepository
 from hub.patients.service import Person
 from hub.sites.models import Site
 from hub.worklist import ecg_analysis, matching
+from hub.worklist.ecg_turns import TURNS
 from hub.worklist.models import EcgAnalysis, Exam
 from hub.worklist.repository import WorklistRepository
 from hub.worklist.states import SIGNED_STATES, State
 
 log = structlog.get_logger()
 
-OPENED_WITHIN_SECONDS = 10.0
-"""The exam is opened here; a job looks after it once this time is over."""
+AT_ONCE_SECONDS = 60.0
+"""Recordings up to this length are analysed while the sender waits; longer ones by a job."""
+
+TURN_SECONDS = 1.0
+"""So long a sender waits for what the machine says; after that the answer is that it follows."""
+
+WAITING_AT_ONCE = 12
+"""Senders that wait for it at the same time; each holds a thread that pages need too."""
+
+_patience = threading.BoundedSemaphore(WAITING_AT_ONCE)
 
 _CLOSED = SIGNED_STATES | {State.UNMATCHED, State.CANCELLED}
 _CONTRADICTIONS = {"id", "name", "sex"}
+_PRESSING = {"critical", "urgent"}
 
 
 @dataclass(frozen=True)
@@ -47,7 +60,7 @@ class Kept:
 
     receipt: EcgReceipt
     analysis: EcgAnalysis | None
-    """None when a job makes it: the recording is long."""
+    """None when it follows: the recording is long, or others go first."""
     number: str
     """Of the exam that has it; empty when that is not known yet."""
 
@@ -57,28 +70,72 @@ class Kept:
         return ecg_analysis.opened(self.analysis) if self.analysis else {}
 
 
-def keep(context: Context, group: Group, origin: Origin, site: Site, details: EcgDetails) -> Kept:
-    """Keep one ECG under a site, analyse it, and put its exam where it belongs on the worklist.
+def keep(
+    context: Context,
+    group: Group,
+    origin: Origin,
+    site: Site,
+    details: EcgDetails,
+    *,
+    pressing: bool = False,
+    taken_in: Callable[[], None] = lambda: None,
+) -> Kept:
+    """Keep one ECG under a site, put its exam on the worklist, and have it analysed.
+
+    Parameters
+    ----------
+    pressing : bool
+        It is analysed before others, whatever its sender says of it.
+    taken_in : callable
+        Called once the ECG is durable and on the worklist; the analysis follows.
 
     Raises
     ------
     HubError
         It is not kept; the error says why, and whether trying again can help.
     """
-    receipt = _file(context, group, origin, site, details)
-    urgent = details.chest_pain or details.urgency == "critical"
-    if urgent:  # it is in its place without the machine's opinion, and does not wait for it
-        _open(context, receipt, details, None)
-    analysis = _analysed(context, receipt)
-    if analysis is not None or not urgent:
-        _open(context, receipt, details, analysis)
+    opening = _Opening(context, details)
+    receipt = _file(context, group, origin, site, details, opening)
+    taken_in()
+    pressing = pressing or details.chest_pain or details.urgency in _PRESSING
+    analysis = _analysed(context, receipt, pressing=pressing)
     with context.db.reading() as session:
         return Kept(receipt, analysis, _number(session, receipt, origin.site_id))
 
 
-def _file(context: Context, group: Group, origin: Origin, site: Site, details: EcgDetails) -> EcgReceipt:
+@dataclass(frozen=True)
+class _Opening:
+    """Puts the exam on the worklist, in the transaction that enters the recording."""
+
+    context: Context
+    details: EcgDetails
+
+    def __call__(self, session: Session, study: Study, outcome: Outcome) -> None:
+        """Open the exam; should that fail, a job does it, as the ECG must not be lost by it."""
+        try:
+            with session.begin_nested():
+                self._open(session, study, outcome)
+        except Exception as error:
+            log.exception("exam_not_opened", study_uid=study.study_uid, error=type(error).__name__)
+            enqueue(session, "worklist.open_exam", study_id=study.id, reason=study.settle_reason)
+
+    def _open(self, session: Session, study: Study, outcome: Outcome) -> None:
+        exam = WorklistRepository(session).exam_of_study(study.id)
+        if outcome is Outcome.RESENT and exam is not None:
+            return
+        if exam is not None:
+            exam.ecg_verdict = ""  # of what has come now nothing is known yet
+        settings, now = self.context.settings, self.context.clock()
+        matching.open_exam(session, study.id, study.settle_reason, settings=settings, now=now)
+
+
+def _file(  # noqa: PLR0917 - what is kept, where it is from and what was said of it
+    context: Context, group: Group, origin: Origin, site: Site, details: EcgDetails, opening: _Opening
+) -> EcgReceipt:
     if group.dicom:
-        return _file_dicom(context, group, origin, site, details)
+        receipt = _file_dicom(context, group, origin, site, details)
+        _open(context, receipt, details, opening)
+        return receipt
     return ingest.receive(
         context,
         group.files,
@@ -86,7 +143,7 @@ def _file(context: Context, group: Group, origin: Origin, site: Site, details: E
         site.code,
         details=details,
         study_of=lambda session, new: _study_of_order(session, new, site.id),
-        opened_within=OPENED_WITHIN_SECONDS,
+        opens=opening,
     )
 
 
@@ -110,7 +167,7 @@ def _file_dicom(
         assert study is not None  # it was filed under it just now
         instance = CatalogueRepository(session).instance_in_study(study.id, header.sop_uid)
     source_id = instance.id if instance else ""
-    return EcgReceipt(study.id, study.study_uid, source_id, outcome, waveform, waveform.warnings)
+    return EcgReceipt(study, source_id, outcome, waveform, waveform.warnings)
 
 
 def _contradicts(header: InstanceHeader, details: EcgDetails) -> bool:
@@ -152,39 +209,52 @@ def _takes_more(exam: Exam) -> bool:
     return exam.modality == "ECG" and State(exam.state) not in _CLOSED
 
 
-def _analysed(context: Context, receipt: EcgReceipt) -> EcgAnalysis | None:
+def _analysed(context: Context, receipt: EcgReceipt, *, pressing: bool) -> EcgAnalysis | None:
+    """Return the analysis if it is there in time; None when it follows."""
     try:
-        return ecg_analysis.on_receipt(context, receipt.study_id, receipt.source_id, receipt.waveform)
+        if receipt.outcome is Outcome.RESENT and (known := ecg_analysis.stored(context, receipt.source_id)):
+            return known
+        if receipt.waveform.duration_s > AT_ONCE_SECONDS:
+            with context.db.transaction() as session:
+                ecg_analysis.analyse_soon(session, receipt.study_id)
+            return None
     except HubError as error:
         # The database does not answer just now: the ECG is durable, the job analyses it later.
         log.warning("ecg_not_analysed", study_uid=receipt.study_uid, error=error.code)
         return None
+    person = ecg_analysis.person_of(receipt.study)
+    answer = TURNS.submit(
+        context,
+        receipt.study_id,
+        receipt.source_id,
+        receipt.waveform,
+        person,
+        context.clock(),
+        pressing=pressing,
+    )
+    if not _patience.acquire(blocking=False):
+        return answer.result() if answer.done() else None
+    try:
+        return answer.result(timeout=TURN_SECONDS)
+    except TimeoutError:
+        return None
+    finally:
+        _patience.release()
 
 
-def _open(context: Context, receipt: EcgReceipt, details: EcgDetails, analysis: EcgAnalysis | None) -> None:
-    """Put the exam on the worklist now; should that fail, a job does it, as the ECG is durable."""
-    now, settings = context.clock(), context.settings
+def _open(context: Context, receipt: EcgReceipt, details: EcgDetails, opening: _Opening) -> None:
+    """Put the exam of a DICOM object that was filed on the worklist now; or leave it to its job."""
     try:
         with context.db.transaction() as session:
             study = CatalogueRepository(session).lock_study(receipt.study_id)
             if study is None:
                 return
             if receipt.outcome is not Outcome.RESENT:
-                _note(study, details)
-            known = WorklistRepository(session).exam_of_study(study.id)
-            if receipt.outcome is not Outcome.RESENT or known is None:
-                matching.open_exam(session, study.id, study.settle_reason, settings=settings, now=now)
-            if analysis is not None:
-                ecg_analysis.keep(session, context, [analysis], study.id)
-            else:
-                ecg_analysis.analyse_soon(session, study.id)
+                said = Said(details.clinical_question, details.urgency, details.chest_pain, details.onset_at)
+                catalogue.say_more(study, said)
+            opening(session, study, receipt.outcome)
     except HubError as error:
         log.warning("exam_not_opened", study_uid=receipt.study_uid, error=error.code)
-
-
-def _note(study: Study, details: EcgDetails) -> None:
-    said = Said(details.clinical_question, details.urgency, details.chest_pain, details.onset_at)
-    catalogue.say_more(study, said)
 
 
 def _number(session: Session, receipt: EcgReceipt, site_id: str) -> str:

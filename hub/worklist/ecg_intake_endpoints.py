@@ -2,13 +2,14 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import IO, Annotated, Any, cast
 
 from fastapi import APIRouter, Depends, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from starlette.datastructures import UploadFile
 
@@ -23,6 +24,7 @@ from hub.ecg.errors import RecordingTooLarge
 from hub.ecg.grouping import group_files
 from hub.ecg.ingest import EcgDetails
 from hub.ecg.limits import MAX_FILE_BYTES
+from hub.ecg.read import read_ecg
 from hub.errors import HubError, Malformed, Rejected, Retriable
 from hub.sites import service as sites
 from hub.web import i18n
@@ -30,6 +32,7 @@ from hub.web.deps import ContextDep
 from hub.web.errors import message_of
 from hub.web.templating import language_of
 from hub.worklist.ecg_intake import Kept, keep
+from hub.worklist.ecg_look import suspicious
 from hub.worklist.triage import URGENCIES
 
 router = APIRouter(prefix="/api/v1", tags=["upload"])
@@ -38,6 +41,9 @@ FILES_AT_ONCE = 400
 FIELD_CHARS = 2000
 LARGE_BYTES = 8 << 20
 """Requests beyond this are decoded one at a time: samples take several times their size."""
+
+LOOKED_AT_BYTES = 1 << 20
+"""Larger requests get no first look: it must cost next to nothing."""
 
 ROUTINE_AT_ONCE = 3
 """Routine ECGs that are taken in at the same time."""
@@ -75,6 +81,10 @@ class Sent:
 
     files: tuple[tuple[str, IO[bytes]], ...]
     fields: dict[str, str]
+    pressing: bool = False
+    """Whether a first look says that it may not be able to wait."""
+    leave: Callable[[], None] = lambda: None
+    """Lets the next one in."""
 
     @property
     def size(self) -> int:
@@ -96,25 +106,54 @@ async def received(request: Request, actor: Sender) -> AsyncIterator[Sent]:
             if isinstance(part, UploadFile)
         )
         sent = Sent(files, {name: value for name, value in parts if isinstance(value, str)})
-        async with _admitted(request, sent.fields):
-            yield sent
+        async with AsyncExitStack() as admitted:
+            if not _marked(sent.fields):
+                sent = replace(sent, pressing=await run_in_threadpool(_first_look, sent))
+                if not sent.pressing:
+                    await admitted.enter_async_context(_admission(request))
+            yield replace(sent, leave=_from_thread(admitted))
 
 
-@asynccontextmanager
-async def _admitted(request: Request, fields: dict[str, str]) -> AsyncIterator[None]:
-    """Let urgent ECGs in at once and the others a few at a time.
+def _marked(fields: dict[str, str]) -> bool:
+    return fields.get("urgency", "").strip() in URGENT or _in_pain(fields)
+
+
+def _admission(request: Request) -> asyncio.Semaphore:
+    """Return what lets routine ECGs in, a few at a time; urgent and suspicious ones never wait for it.
 
     When more arrive than the machine can take in, as after an outage, the others wait here,
     where they hold no thread and no processor; what is urgent overtakes them.
     """
-    if fields.get("urgency", "").strip() in URGENT or _in_pain(fields):
-        yield
-        return
     state = request.app.state
     if not hasattr(state, "ecg_admission"):
         state.ecg_admission = asyncio.Semaphore(ROUTINE_AT_ONCE)
-    async with state.ecg_admission:
-        yield
+    found: asyncio.Semaphore = state.ecg_admission
+    return found
+
+
+def _from_thread(admitted: AsyncExitStack) -> Callable[[], None]:
+    """Return what ends an admission early, from the thread that has taken the ECG in."""
+    loop = asyncio.get_running_loop()
+
+    def leave() -> None:
+        asyncio.run_coroutine_threadsafe(admitted.aclose(), loop)
+
+    return leave
+
+
+def _first_look(sent: Sent) -> bool:
+    """Tell whether one of the ECGs sent stands out; what cannot be read is refused when its turn comes."""
+    if sent.size > LOOKED_AT_BYTES:
+        return False
+    try:
+        groups, _ = group_files([(name, _content(file)) for name, file in sent.files])
+        return any(suspicious(read_ecg(group.files)) for group in groups)
+    except HubError:
+        return False
+
+
+def _nothing() -> None:
+    """Let nobody in yet."""
 
 
 def _in_pain(fields: dict[str, str]) -> bool:
@@ -152,9 +191,11 @@ def upload_ecg(
     with _room(sent.size):
         groups, refusals = group_files([(name, _content(file)) for name, file in sent.files])
         refused = [_refused(refusal.name, refusal.error, lang) for refusal in refusals]
+        # Of several recordings the others still have to be taken in.
+        taken_in = sent.leave if len(groups) == 1 else _nothing
         for group in groups:
             try:
-                kept = keep(context, group, origin, site, details)
+                kept = keep(context, group, origin, site, details, pressing=sent.pressing, taken_in=taken_in)
             except Retriable:
                 raise
             except HubError as error:

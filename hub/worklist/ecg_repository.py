@@ -12,6 +12,7 @@ from hub.catalogue.models import Study
 from hub.db.repository import Repository, insert_or_get
 from hub.worklist.models import EcgAnalysis, EcgEdit, Exam, WatchedFolder
 from hub.worklist.repository import WorklistRepository
+from hub.worklist.states import State
 
 
 class EcgRepository(Repository):
@@ -35,6 +36,22 @@ class EcgRepository(Repository):
             .order_by(EcgAnalysis.created_at.desc(), EcgAnalysis.id.desc())
             .limit(1)
         ).first()
+
+    def not_analysed(self, before: datetime, limit: int) -> Sequence[str]:
+        """Return studies of ECGs that wait to be read since before a time and of which nothing is known."""
+        statement = (
+            select(Exam.study_id)
+            .where(
+                Exam.state == State.COMPLETE,
+                Exam.modality == "ECG",
+                Exam.ecg_verdict == "",
+                Exam.complete_at < before,
+                Exam.study_id.is_not(None),
+            )
+            .order_by(Exam.priority, Exam.due_at)
+            .limit(limit)
+        )
+        return [study_id for study_id in self.session.scalars(statement) if study_id is not None]
 
     def store(self, row: EcgAnalysis) -> EcgAnalysis:
         """Add an analysis; of two that make the same one at once, the first stays."""

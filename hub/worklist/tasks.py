@@ -1,5 +1,7 @@
 """Background work of the worklist."""
 
+from datetime import timedelta
+
 from hub.auth.actor import SYSTEM
 from hub.catalogue.repository import CatalogueRepository
 from hub.context import Context
@@ -7,6 +9,7 @@ from hub.errors import Conflict
 from hub.jobs.queue import enqueue
 from hub.jobs.registry import job, scheduled
 from hub.worklist import completeness, ecg_analysis, matching, service
+from hub.worklist.ecg_repository import EcgRepository
 from hub.worklist.repository import WorklistRepository
 
 
@@ -40,6 +43,25 @@ def open_exam(context: Context, *, study_id: str, reason: str) -> None:
 def analyse_ecgs(context: Context, *, study_id: str) -> None:
     """Analyse the ECGs of a study that nobody has waited for."""
     ecg_analysis.analyse_study(context, study_id)
+
+
+LEFT_SECONDS = 60.0
+"""An ECG that waits to be read for so long without a machine's opinion was left behind."""
+
+LEFT_AT_ONCE = 20
+"""So many of them are taken up at a time."""
+
+
+@scheduled("worklist.analyse_left", every_seconds=10)
+def analyse_left(context: Context) -> None:
+    """Have ECGs analysed whose turn did not come, as when many arrived or a process ended."""
+    before = context.clock() - timedelta(seconds=LEFT_SECONDS)
+    with context.db.reading() as session:
+        left = EcgRepository(session).not_analysed(before, LEFT_AT_ONCE)
+    if left:
+        with context.db.transaction() as session:
+            for study_id in left:
+                ecg_analysis.analyse_soon(session, study_id)
 
 
 LOOK_AGAIN_SECONDS = 2.0

@@ -3,6 +3,8 @@
 import asyncio
 import io
 import re
+import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -18,13 +20,16 @@ from hub.catalogue.models import Recording
 from hub.ecg.analysis.analyse import analyse
 from hub.ecg.analysis.model import QTC_FORMULAS
 from hub.ecg.read import read_ecg
+from hub.errors import Conflict
 from hub.reports.figures import value_lines
 from hub.web import i18n
-from hub.worklist import ecg_analysis
+from hub.worklist import ecg_analysis, ecg_intake
 from hub.worklist import service as worklist
+from hub.worklist.ecg_turns import TURNS, AnalystGone
 from hub.worklist.ecg_values import RANGES, UNITS, InForce, corrected, in_force
 from hub.worklist.models import EcgAnalysis, EcgEdit, Exam, ExamStep
 from hub.worklist.repository import Filter, WorklistRepository
+from hub.worklist.tasks import LEFT_SECONDS, analyse_left
 from tests.ecg.records import DATA, ludb
 from tests.fixtures.world import World
 
@@ -56,6 +61,13 @@ def accepted(client: TestClient, files: dict[str, bytes], **fields: str) -> dict
     assert answer.status_code == 201, answer.text
     (item,) = answer.json()["accepted"]
     return item
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def rows(world: World, model: type) -> list:
@@ -142,21 +154,46 @@ class TestOnReceipt:
         accepted(sender, ludb(88), **PATIENT)
         assert sqlite_world.exam(exam.id).late_objects == 0
 
-    def test_warming_up_analyses_something(self) -> None:
-        ecg_analysis.warm_up()
-        assert ecg_analysis._turn.acquire(timeout=60)
-        ecg_analysis._turn.release()
-
-    def test_while_another_is_analysed_a_job_does_it(
+    def test_while_another_is_analysed_the_sender_hears_that_it_follows(
         self, sqlite_world: World, sender: TestClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(ecg_analysis, "TURN_SECONDS", 0.01)
-        with ecg_analysis._turn:
+        monkeypatch.setattr(ecg_intake, "TURN_SECONDS", 0.01)
+        with TURNS.analyst.turn:
             item = accepted(sender, slow(), **PATIENT)
-        assert item["not_analysed"] == "later"
-        assert sqlite_world.exam_of(item["study_uid"]).priority == 2
+            assert item["not_analysed"] == "later"
+            assert sqlite_world.exam_of(item["study_uid"]).priority == 2
+        wait_until(lambda: sqlite_world.exam_of(item["study_uid"]).priority == 0)
+
+    def test_what_was_left_behind_is_taken_up(
+        self, sqlite_world: World, sender: TestClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def gone(*_: object) -> None:
+            raise AnalystGone
+
+        monkeypatch.setattr(TURNS.analyst, "row", gone)
+        item = accepted(sender, slow(), **PATIENT)
+        assert (item["not_analysed"], item["outcome"]) == ("later", "stored")
+        analyse_left(sqlite_world.context)
+        assert sqlite_world.run_jobs() == []
+        sqlite_world.clock.advance(seconds=LEFT_SECONDS + 1)
+        analyse_left(sqlite_world.context)
         sqlite_world.run_jobs()
         assert sqlite_world.exam_of(item["study_uid"]).priority == 0
+        analyse_left(sqlite_world.context)
+        assert sqlite_world.run_jobs() == []
+
+    def test_an_exam_that_cannot_be_opened_at_once_is_opened_by_a_job(
+        self, sqlite_world: World, sender: TestClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def taken(*_: object, **__: object) -> None:
+            raise Conflict
+
+        with monkeypatch.context() as broken:
+            broken.setattr("hub.worklist.matching.open_exam", taken)
+            item = accepted(sender, ludb(88), **PATIENT)
+        assert (item["outcome"], item["exam_hint"]) == ("stored", "")
+        sqlite_world.run_jobs()
+        assert sqlite_world.exam_of(item["study_uid"]).state == "complete"
 
     def test_a_device_over_dicom_gets_its_place_when_it_first_appears(
         self, sqlite_world: World, sender: TestClient
