@@ -14,7 +14,7 @@ _SLOPE_MS = 8.0
 _LAG_MS = 40.0
 _SAME_SHAPE = 0.85
 _SAME_SIZE = 2.0
-_PASSES = 2
+_SPANS_MS = ((PRE_MS, POST_MS), (300.0, 500.0), (100.0, 150.0))
 
 
 def windows(rows: Floats, centres: Indexes, pre: int, post: int) -> Floats:
@@ -94,3 +94,56 @@ def median_of(cut: Floats, complete: NDArray[np.bool_]) -> Floats:
     """Return the median beat, shape ``(n_rows, width)``, of complete beats where there are any."""
     chosen = cut[complete] if complete.any() else cut
     return np.asarray(chosen[0] if len(chosen) == 1 else np.median(chosen, axis=0))
+
+
+def median_by_turns(
+    rows: Floats, when: NDArray[np.bool_], centres: Indexes, spans: tuple[tuple[int, int], ...]
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Return the median beat of leads that were recorded at different times, each from its own beats.
+
+    Parameters
+    ----------
+    rows, when : numpy.ndarray
+        Samples, and bool whether they were recorded; shape ``(n_rows, n)``.
+    centres : numpy.ndarray
+        Fiducial points.
+    spans : tuple of (int, int)
+        Samples before and after the fiducial point; the first is what is cut. A lead is taken from the
+        beats of which it has the second span whole, or else the next, so that no beat that its turn
+        cuts off leaves a step.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape ``(n_rows, width)``; held level where nothing was recorded.
+    numpy.ndarray
+        bool, the same shape: what was recorded.
+    """
+    (pre, post), n_samples = spans[0], rows.shape[1]
+    places = centres[:, None] + np.arange(-pre, post + 1)
+    inside = (places >= 0) & (places < n_samples)
+    there = windows(when.astype(np.float64), centres, pre, post).astype(bool) & inside[:, None]
+    cut = windows(rows, centres, pre, post)
+    width = pre + post + 1
+    out, seen = np.zeros((len(rows), width)), np.zeros((len(rows), width), dtype=bool)
+    every = np.arange(width)
+    for row in range(len(rows)):
+        beats = there[:, row]
+        for before, after in spans[1:]:
+            whole = beats[:, pre - before : pre + after + 1].all(axis=1)
+            if whole.any():
+                beats = beats[whole]
+                mine = cut[whole, row]
+                break
+        else:
+            mine = cut[:, row]
+        seen[row] = beats.any(axis=0)
+        if seen[row].any():
+            middle = np.nanmedian(np.where(beats, mine, np.nan)[:, seen[row]], axis=0)
+            out[row] = np.interp(every, every[seen[row]], middle)
+    return out, seen
+
+
+def spans(signal: Signal) -> tuple[tuple[int, int], ...]:
+    """Return the spans of `median_by_turns`."""
+    return tuple((signal.ms(before), signal.ms(after)) for before, after in _SPANS_MS)

@@ -60,7 +60,9 @@ class Frame:
     spike: float
 
 
-def delineated(median: Floats, usable: NDArray[np.bool_], frame: Frame) -> Waves:
+def delineated(
+    median: Floats, usable: NDArray[np.bool_], frame: Frame, seen: NDArray[np.bool_] | None = None
+) -> Waves:
     """Find all boundaries on one median beat.
 
     Parameters
@@ -70,6 +72,9 @@ def delineated(median: Floats, usable: NDArray[np.bool_], frame: Frame) -> Waves
     usable : numpy.ndarray
         bool, shape ``(n_leads,)``.
     frame : Frame
+    seen : numpy.ndarray, optional
+        bool, the shape of `median`: which of it was recorded; everything when not given. No lead has a
+        wave where it was not.
     """
     names = ("qrs_on", "qrs_off", "t_on", "t_peak", "t_off", "p_on", "p_peak", "p_off")
     by_lead = {name: np.full(len(median), np.nan) for name in names}
@@ -88,6 +93,7 @@ def delineated(median: Floats, usable: NDArray[np.bool_], frame: Frame) -> Waves
     if np.isfinite(found[2]).any() and most(found[2], 0.5) >= last - 1 and longest < next_beat:
         # T has not come back where nothing but the search, or the recording, ends.
         found = tuple(np.full(len(rows), np.nan) for _ in range(3))
+    found = _seen(found, seen, usable)
     for name, values in zip(("t_on", "t_peak", "t_off"), found, strict=True):
         by_lead[name][usable] = values
     t_end = most(by_lead["t_off"], 0.5)
@@ -95,6 +101,7 @@ def delineated(median: Floats, usable: NDArray[np.bool_], frame: Frame) -> Waves
     if np.isfinite(t_end):
         begin = max(begin, min(round(t_end - frame.rr), on - round(100 * per_ms)))
     found = p_by_lead(rows, begin, max(begin + 3, on - round(tuning.P_GAP_MS * per_ms)), per_ms)
+    found = _seen(found, seen, usable)
     for name, values in zip(("p_on", "p_peak", "p_off"), found, strict=True):
         by_lead[name][usable] = values
     p_off = most(by_lead["p_off"], tuning.P_LATEST) + tuning.P_OFF_BIAS_MS * per_ms
@@ -106,6 +113,19 @@ def delineated(median: Floats, usable: NDArray[np.bool_], frame: Frame) -> Waves
         "p_off": min(float(on), p_off),
     }
     return Waves(over_all=over_all, **by_lead)
+
+
+def _seen(
+    found: tuple[Floats, ...], seen: NDArray[np.bool_] | None, usable: NDArray[np.bool_]
+) -> tuple[Floats, ...]:
+    """Take away a wave whose beginning, peak or end was not recorded in its lead."""
+    if seen is None:
+        return found
+    rows, last = np.flatnonzero(usable), seen.shape[1] - 1
+    whole = np.isfinite(found).all(axis=0)
+    for places in found:
+        whole &= seen[rows, np.clip(np.round(np.nan_to_num(places)), 0, last).astype(np.intp)]
+    return tuple(np.where(whole, places, np.nan) for places in found)
 
 
 def quiet_before(active: NDArray[np.bool_], start: int, hold: int, least: int) -> NDArray[np.intp]:

@@ -3,8 +3,10 @@
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hub.ecg.analysis.signal import Floats, Indexes, Signal
+from hub.ecg.analysis.stretches import segments
 
 QRS_BAND_HZ = (6.0, 26.0)
 REFRACTORY_S = 0.24
@@ -15,6 +17,10 @@ _T_WAVE_S = 0.40
 _PACED_P_S = 0.30
 _BLOCK_S = 2.0
 NOISE_CONTRAST = 3.0
+_LEAST_LEVEL = 0.2
+_SHORTEST_S = 0.3
+_TURN_BLOCK_S = 1.25
+_EDGE_S = 0.15
 
 
 def find_qrs(signal: Signal) -> tuple[Indexes, Floats]:
@@ -43,14 +49,46 @@ def find_qrs(signal: Signal) -> tuple[Indexes, Floats]:
 
 def slope_envelope(signal: Signal) -> Floats:
     """Return the root of the smoothed slope energy in the QRS band, added over the usable leads."""
+    if signal.when is not None:
+        return _envelope_by_turns(signal, signal.when)
+    return _envelope(signal.mv[signal.usable], signal.rate_hz)
+
+
+def _envelope_by_turns(signal: Signal, when: NDArray[np.bool_]) -> Floats:
+    """Return the envelope of leads that were not all there at one time, at one height throughout.
+
+    Each stretch is filtered by itself, so that no edge looks like a QRS, and measured by its own QRS,
+    for three limb leads together are far smaller than three chest leads. A stretch without any QRS must
+    not be raised to the others' height.
+    """
+    envelope = np.zeros(signal.mv.shape[1])
+    parts: list[tuple[slice, float]] = []
+    for begin, end, present in segments(when):
+        if not present.any() or end - begin < _SHORTEST_S * signal.rate_hz:
+            continue
+        place = slice(begin, end)
+        part = _envelope(signal.mv[signal.usable][present, place], signal.rate_hz) / np.sqrt(present.sum())
+        envelope[place] = part
+        # What a complex that the edge cuts leaves there is no measure of the others.
+        edge = min(part.size // 4, round(_EDGE_S * signal.rate_hz))
+        inner = part[edge : part.size - edge]
+        blocks = np.array_split(inner, max(1, round(inner.size / (_TURN_BLOCK_S * signal.rate_hz))))
+        parts.append((place, float(np.median([block.max() for block in blocks]))))
+    usual = float(np.median([level for _, level in parts])) if parts else 0.0
+    for place, level in parts:
+        envelope[place] /= max(level, _LEAST_LEVEL * usual, 1e-9)
+    return envelope
+
+
+def _envelope(mv: Floats, rate_hz: float) -> Floats:
     from scipy.ndimage import uniform_filter1d
     from scipy.signal import butter, sosfiltfilt
 
-    sos = butter(2, QRS_BAND_HZ, btype="bandpass", fs=signal.rate_hz, output="sos")
-    slope = np.diff(sosfiltfilt(sos, signal.mv[signal.usable], axis=1), axis=1, append=0.0)
+    sos = butter(2, QRS_BAND_HZ, btype="bandpass", fs=rate_hz, output="sos")
+    slope = np.diff(sosfiltfilt(sos, mv, axis=1), axis=1, append=0.0)
     slope[:, -1] = 0.0
     energy = np.einsum("ij,ij->j", slope, slope)
-    smooth = uniform_filter1d(energy, max(1, round(signal.rate_hz * _ENVELOPE_S)), mode="nearest")
+    smooth = uniform_filter1d(energy, max(1, round(rate_hz * _ENVELOPE_S)), mode="nearest")
     # A running sum may end a hair below zero.
     return np.asarray(np.sqrt(np.maximum(0.0, smooth)))
 

@@ -96,7 +96,7 @@ class Facts:
 
     def heard_ms(self, begin: int, end: int) -> float:
         """Return how long of a stretch any lead was recorded at one go, at most: nobody knows the rest."""
-        heard = np.isfinite(self.waveform.samples_mv[begin:end]).any(axis=1)
+        heard = np.asarray(np.isfinite(self.waveform.samples_mv[begin:end]).any(axis=1))
         low, high = (0, end - begin) if heard.all() else longest_run(heard)
         return (high - low) / self.waveform.rate_hz * 1000.0
 

@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 
 from hub.ecg.analysis import blocks, detect, values
-from hub.ecg.analysis.align import align
+from hub.ecg.analysis.align import align, shown
 from hub.ecg.analysis.model import Atrial, Measurement
 from hub.ecg.analysis.results import measurement_of
 from hub.ecg.analysis.signal import Floats, Indexes, Signal, prepare
@@ -87,6 +87,8 @@ def _found(waveform: Waveform) -> tuple[Signal | None, Indexes, Reason]:
     found, envelope = detect.find_qrs(signal)
     if detect.is_noise(envelope, found):
         return None, nobody, "noise"
+    if signal.when is not None and not shown(signal, found, signal.when).any():
+        return None, nobody, "too_short"
     return signal, found, ""
 
 

@@ -175,7 +175,7 @@ def _heart_share(waveform: Waveform, measurement: Measurement, least: int) -> Fl
     if len(places) < least or reach < _LEAST_REACH:
         return None
     cut = np.stack([waveform.samples_mv[p - reach : p + reach] for p in places])
-    present = np.isfinite(cut).all(axis=1)
+    present = np.asarray(np.isfinite(cut).all(axis=1))
     cut = np.where(present[:, None], cut - np.where(present, cut.mean(axis=1), 0.0)[:, None], 0.0)
     count = present.sum(axis=0)
     whole = (cut**2).mean(axis=1).sum(axis=0) / np.maximum(count, 1)

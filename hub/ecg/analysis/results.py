@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 
 from hub.ecg.analysis import values
-from hub.ecg.analysis.delineate import Waves
 from hub.ecg.analysis.model import Atrial, Beat, Boundaries, Measurement, MedianBeat, Value
 from hub.ecg.analysis.signal import Floats
 from hub.ecg.analysis.strip import Strip
 from hub.ecg.waveform import Waveform
 
 FLUTTER_MOST_HZ = 6.0
+_ST_MS = 82.0
 
 _LEAD_WAVES = ("p_on", "p_off", "qrs_on", "qrs_off", "t_on", "t_off")
 
@@ -27,19 +27,18 @@ def measurement_of(waveform: Waveform, strip: Strip) -> Measurement:
     """
     signal = strip.signal
     rr_ms = np.diff(strip.centres) / signal.rate_hz * 1000.0
-    per_ms = signal.per_ms
-    waves, median = strip.waves[0], strip.medians[0]
+    heard_ms = signal.intervals(strip.centres) / signal.rate_hz * 1000.0
     has_p = bool(np.isfinite(strip.p_lag[strip.shape_of == 0]).any())
-    numbers = values.rhythm(rr_ms)
+    numbers = values.rhythm(heard_ms)
     numbers |= _intervals(strip, has_p)
     numbers |= values.corrected_qt(numbers["qt_ms"], numbers["rr_mean_ms"].value)
-    numbers |= _axes(median, signal.leads, waves, has_p)
+    numbers |= _axes(strip, has_p)
     beats = _beats(waveform, strip)
     return Measurement(
         beats=beats,
         rr_ms=tuple(rr_ms.tolist()),
         values=numbers,
-        by_lead=values.lead_values(median, signal.leads, signal.usable, waves, per_ms=per_ms, has_p=has_p),
+        by_lead=_by_lead(strip, has_p),
         median=_median_beat(waveform, strip, has_p),
         atrial=_atrial(strip, beats, waveform.n_samples),
     )
@@ -56,7 +55,7 @@ def _atrial(strip: Strip, beats: tuple[Beat, ...], n_samples: int) -> Atrial:
     ]
     between = [signal.original(place, n_samples) for place in strip.p_between.tolist()]
     return Atrial(
-        p_share=sum(beat.over_all.p_on is not None for beat in beats) / len(beats),
+        p_share=sum(beat.over_all.p_on is not None for beat in beats) / max(1, int(strip.p_shown.sum())),
         p_times=tuple(sorted({*places, *between})),
         flutter_hz=rest.peak_hz if rest.is_wave and rest.peak_hz <= FLUTTER_MOST_HZ else None,
         fibrillation=strip.fibrillation,
@@ -92,13 +91,32 @@ def _intervals(strip: Strip, has_p: bool) -> dict[str, Value]:
     }
 
 
-def _axes(median: Floats, leads: tuple[str, ...], waves: Waves, has_p: bool) -> dict[str, Value]:
+def _by_lead(strip: Strip, has_p: bool) -> dict[str, dict[str, Value]]:
+    """Return the values of each lead, of leads recorded by turns as far as they have a whole QRS and ST."""
+    signal, waves, median = strip.signal, strip.waves[0], strip.medians[0]
+    usable = signal.usable
+    if strip.seen:
+        on, off = round(waves.over_all["qrs_on"]), round(waves.over_all["qrs_off"])
+        first, last = max(0, on - signal.ms(10.0)), off + signal.ms(_ST_MS)
+        usable = usable & strip.seen[0][:, first : last + 1].all(axis=1)
+    found = values.lead_values(median, signal.leads, usable, waves, per_ms=signal.per_ms, has_p=has_p)
+    for row in np.flatnonzero(signal.usable & ~usable):
+        found |= values.nothing_by_lead([signal.leads[row]], "too_few_beats")
+    return found
+
+
+def _axes(strip: Strip, has_p: bool) -> dict[str, Value]:
+    median, leads, waves = strip.medians[0], strip.signal.leads, strip.waves[0]
     at = waves.over_all
 
     def over(begin: float, end: float, reason: str) -> Value:
         if not (np.isfinite(begin) and np.isfinite(end) and end - begin > 1):
             return Value(None, values.DEG, reason=reason)
-        return values.axis(values.net_area(median, leads, begin, end))
+        area = values.net_area(median, leads, begin, end)
+        if strip.seen:
+            whole = np.all(strip.seen[0][:, round(begin) : round(end) + 1], axis=1)
+            area = {leads[row]: area[leads[row]] for row in np.flatnonzero(whole).tolist()}
+        return values.axis(area)
 
     t_on = waves.t_on[np.isfinite(waves.t_on)]
     return {
@@ -121,6 +139,12 @@ def _beats(waveform: Waveform, strip: Strip) -> tuple[Beat, ...]:
         shift = moved[name[0]]
         places = places + (shift if places.ndim == 1 else shift[:, None])
         inside = np.isfinite(places)
+        if signal.recorded is not None:
+            at = np.clip(np.round(np.nan_to_num(places)), 0, signal.mv.shape[1] - 1).astype(np.intp)
+            rows = np.arange(len(signal.recorded)) if places.ndim > 1 else None
+            inside &= (
+                np.asarray(signal.recorded.any(axis=0))[at] if rows is None else signal.recorded[rows, at]
+            )
         samples = np.round(np.where(inside, places, -1.0) * signal.scale).astype(np.int64)
         found = samples.astype(object)
         found[~(inside & (samples >= 0) & (samples < n_samples))] = None
@@ -136,6 +160,7 @@ def _beats(waveform: Waveform, strip: Strip) -> tuple[Beat, ...]:
         leads = {
             signal.leads[row]: Boundaries(**{name: rows[i][row] for i, name in enumerate(_LEAD_WAVES)})
             for row in used
+            if signal.recorded is None or signal.recorded[row, centre]
         }
         boundaries = Boundaries(**{name: over_all[i][number] for i, name in enumerate(names)})
         out.append(Beat(signal.original(centre, n_samples), strip.kinds[number], boundaries, leads))
@@ -167,5 +192,5 @@ def _median_beat(waveform: Waveform, strip: Strip, has_p: bool) -> MedianBeat:
         fiducial=round(strip.pre * scale),
         over_all=Boundaries(**{name: into(name, place) for name, place in waves.over_all.items()}),
         per_lead=per_lead,
-        n_beats=int((strip.shape_of == 0).sum()),
+        n_beats=strip.n_dominant,
     )

@@ -7,6 +7,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from hub.ecg.analysis.stretches import LEAST_S, longest_run, recorded, segments
 from hub.ecg.waveform import Waveform
 
 Floats = NDArray[np.float64]
@@ -29,6 +30,7 @@ _MAINS_MV = 0.02
 _MAINS_CLEAR = 5.0
 _CALM_S = 0.016
 _CALM_SHARE = 0.4
+_SHORTEST_S = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +51,8 @@ class Signal:
         bool, shape ``(n_leads,)``: False for leads that are flat or mostly missing.
     spikes : numpy.ndarray
         Working samples of the pacing spikes that were taken out.
+    recorded : numpy.ndarray or None
+        bool, the shape of `mv`: when each lead was recorded; None when all were throughout.
     """
 
     mv: Floats
@@ -57,6 +61,7 @@ class Signal:
     leads: tuple[str, ...]
     usable: NDArray[np.bool_]
     spikes: Indexes
+    recorded: NDArray[np.bool_] | None = None
 
     @property
     def per_ms(self) -> float:
@@ -66,6 +71,19 @@ class Signal:
     def ms(self, milliseconds: float) -> int:
         """Return a duration in working samples, at least one."""
         return max(1, round(milliseconds * self.rate_hz / 1000.0))
+
+    @property
+    def when(self) -> NDArray[np.bool_] | None:
+        """When the usable leads were recorded; None when all were throughout."""
+        return None if self.recorded is None else self.recorded[self.usable]
+
+    def intervals(self, places: Indexes) -> Floats:
+        """Return the intervals between neighbouring places over which some lead was always recorded."""
+        found = np.diff(places).astype(np.float64)
+        if self.recorded is None or not found.size:
+            return found
+        silent = np.concatenate([[0], np.cumsum(~self.recorded.any(axis=0))])
+        return np.asarray(found[silent[places[1:]] == silent[places[:-1]]])
 
     def original(self, sample: float, n_samples: int) -> int:
         """Return the recording's own sample for a working sample."""
@@ -84,13 +102,13 @@ def prepare(waveform: Waveform) -> Signal:
     -------
     Signal
     """
-    samples, usable = _bridged(waveform.samples_mv)
+    when = recorded(waveform.samples_mv.T, waveform.rate_hz)
+    samples, usable = _bridged(waveform.samples_mv, when, waveform.rate_hz)
     up, down = _ratio(waveform.rate_hz)
-    spikes = np.zeros(0, dtype=np.intp)
-    # A spike is narrower than any wave; below 400 Hz the recorder has smeared it and nothing is found.
-    if waveform.rate_hz >= _SPIKE_RATE_HZ and usable.any():
-        samples, spikes = _without_spikes(samples, usable, waveform.rate_hz)
-    samples = _without_mains(samples, waveform.rate_hz)
+    if when is None:
+        samples, spikes = _cleaned(samples, usable, waveform.rate_hz)
+    else:
+        samples, spikes = _cleaned_by_turns(samples, usable, when, waveform.rate_hz)
     if (up, down) != (1, 1):
         from scipy.signal import resample_poly
 
@@ -103,7 +121,36 @@ def prepare(waveform: Waveform) -> Signal:
         leads=waveform.leads,
         usable=usable,
         spikes=np.round(spikes * (up / down)).astype(np.intp),
+        recorded=None if when is None else _at_rate(when, down / up, samples.shape[1]),
     )
+
+
+def _at_rate(when: NDArray[np.bool_], scale: float, n_samples: int) -> NDArray[np.bool_]:
+    places = np.round(np.arange(n_samples) * scale).astype(np.intp)
+    return np.asarray(when[:, np.clip(places, 0, when.shape[1] - 1)])
+
+
+def _cleaned(samples: Floats, usable: NDArray[np.bool_], rate_hz: float) -> tuple[Floats, Indexes]:
+    """Take out pacing spikes and mains; say where the spikes were."""
+    spikes = np.zeros(0, dtype=np.intp)
+    # A spike is narrower than any wave; below 400 Hz the recorder has smeared it and nothing is found.
+    if rate_hz >= _SPIKE_RATE_HZ and usable.any():
+        samples, spikes = _without_spikes(samples, usable, rate_hz)
+    return _without_mains(samples, rate_hz), spikes
+
+
+def _cleaned_by_turns(
+    samples: Floats, usable: NDArray[np.bool_], when: NDArray[np.bool_], rate_hz: float
+) -> tuple[Floats, Indexes]:
+    """Clean each stretch in the leads that were recorded then."""
+    samples, spikes = samples.copy(), []
+    for begin, end, present in segments(when):
+        if present.any() and end - begin > round(_SHORTEST_S * rate_hz):
+            samples[present, begin:end], found = _cleaned(
+                samples[present, begin:end], usable[present], rate_hz
+            )
+            spikes += (found + begin).tolist()
+    return samples, np.array(spikes, dtype=np.intp)
 
 
 def _ratio(rate_hz: float) -> tuple[int, int]:
@@ -113,7 +160,9 @@ def _ratio(rate_hz: float) -> tuple[int, int]:
     return ratio.numerator, ratio.denominator
 
 
-def _bridged(recorded: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+def _bridged(
+    recorded: Floats, when: NDArray[np.bool_] | None, rate_hz: float
+) -> tuple[Floats, NDArray[np.bool_]]:
     """Replace missing samples by straight lines; say which leads are worth using. Leads become rows."""
     samples = np.array(recorded.T, dtype=np.float64, order="C")
     missing = ~np.isfinite(samples)
@@ -123,6 +172,9 @@ def _bridged(recorded: Floats) -> tuple[Floats, NDArray[np.bool_]]:
         for row in np.flatnonzero(missing.any(axis=1)):
             present = ~missing[row]
             usable[row] = present.mean() >= _MOSTLY_MISSING
+            if when is not None:
+                begin, end = longest_run(when[row])
+                usable[row] |= end - begin >= LEAST_S * rate_hz
             samples[row] = np.interp(places, places[present], samples[row, present]) if present.any() else 0.0
     usable &= np.ptp(samples, axis=1) >= FLAT_MV
     return samples, usable

@@ -67,7 +67,7 @@ def one_after_another(when: Flags, rate_hz: float) -> Flags:
     While such a lead was recorded, a third of all leads was not. A lead that alone stops, or several
     that stop together and do not come by turns, are something else.
     """
-    absent = ~when.all(axis=1)
+    absent: Flags = np.asarray(~when.all(axis=1))
     # Time in which nobody was recorded is nobody's turn.
     share = np.where(when.any(axis=0), 1.0 - when.mean(axis=0), 0.0)
     least = min(LEAST_S * rate_hz, when.shape[1] / 2)
