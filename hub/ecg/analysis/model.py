@@ -174,8 +174,9 @@ class Finding:
     ----------
     code : str
         ``lead_off``, ``flat``, ``clipped``, ``mains``, ``muscle``, ``wander``, ``too_short``,
-        ``rate_too_low``, ``swap_ra_la``, ``swap_ra_ll``, ``swap_la_ll``, ``swap_cw``, ``swap_ccw``,
-        ``swap_ra_rl``, ``swap_la_rl``, ``dextrocardia``. Texts: ``ecg.quality.<code>``.
+        ``rate_too_low``, ``units_doubtful``, ``leads_missing``, ``part_only``, ``swap_ra_la``,
+        ``swap_ra_ll``, ``swap_la_ll``, ``swap_cw``, ``swap_ccw``, ``swap_ra_rl``, ``swap_la_rl``,
+        ``dextrocardia``. Texts: ``ecg.quality.<code>``.
     leads : tuple of str
         Where; empty when it concerns the whole.
     likelihood : float
