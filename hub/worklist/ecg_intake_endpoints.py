@@ -45,8 +45,8 @@ LARGE_BYTES = 8 << 20
 LOOKED_AT_BYTES = 1 << 20
 """Larger requests get no first look: it must cost next to nothing."""
 
-ROUTINE_AT_ONCE = 3
-"""Routine ECGs that are taken in at the same time."""
+ROUTINE_AT_ONCE = 2
+"""Routine ECGs that are taken in at the same time: while one waits for the disk the other computes."""
 
 URGENT = {"critical", "urgent"}
 WAIT_SECONDS = 60.0
@@ -108,9 +108,11 @@ async def received(request: Request, actor: Sender) -> AsyncIterator[Sent]:
         sent = Sent(files, {name: value for name, value in parts if isinstance(value, str)})
         async with AsyncExitStack() as admitted:
             if not _marked(sent.fields):
-                sent = replace(sent, pressing=await run_in_threadpool(_first_look, sent))
+                looks, admission = _admission(request)
+                async with looks:
+                    sent = replace(sent, pressing=await run_in_threadpool(_first_look, sent))
                 if not sent.pressing:
-                    await admitted.enter_async_context(_admission(request))
+                    await admitted.enter_async_context(admission)
             yield replace(sent, leave=_from_thread(admitted))
 
 
@@ -118,16 +120,19 @@ def _marked(fields: dict[str, str]) -> bool:
     return fields.get("urgency", "").strip() in URGENT or _in_pain(fields)
 
 
-def _admission(request: Request) -> asyncio.Semaphore:
-    """Return what lets routine ECGs in, a few at a time; urgent and suspicious ones never wait for it.
+def _admission(request: Request) -> tuple[asyncio.Semaphore, asyncio.Semaphore]:
+    """Return what has ECGs looked at one by one, and what lets routine ones in, a few at a time.
+
+    Urgent ECGs wait for neither, suspicious ones not for the second. Many threads that compute at
+    once would each be late.
 
     When more arrive than the machine can take in, as after an outage, the others wait here,
     where they hold no thread and no processor; what is urgent overtakes them.
     """
     state = request.app.state
     if not hasattr(state, "ecg_admission"):
-        state.ecg_admission = asyncio.Semaphore(ROUTINE_AT_ONCE)
-    found: asyncio.Semaphore = state.ecg_admission
+        state.ecg_admission = asyncio.Semaphore(1), asyncio.Semaphore(ROUTINE_AT_ONCE)
+    found: tuple[asyncio.Semaphore, asyncio.Semaphore] = state.ecg_admission
     return found
 
 

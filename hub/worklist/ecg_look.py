@@ -20,10 +20,15 @@ LOOKED_AT_SECONDS = 20.0
 SLOW_BPM, FAST_BPM = 45.0, 130.0
 PAUSE_S = 2.0
 FEW_BEATS = 3
-WIDE_S = 0.15
-"""Time for which the slope of a complex stands above a quarter of its height; it is smoothed over 90 ms."""
+QUICK_BPM = 100.0
+WIDE_S, VERY_WIDE_S = 0.15, 0.22
+"""Width of complexes that stands out at and above `QUICK_BPM`, and below: bundle branch blocks and
+paced beats are wide too, and common."""
 
 _WIDE_SHARE = 0.25
+_SMOOTHED_S = 0.09
+"""By so much the detector's envelope widens every complex."""
+
 ST_MV, ST_LEADS = 0.25, 2
 """Gross shift of the ST segment: so much in so many leads."""
 
@@ -33,8 +38,8 @@ _BEFORE_S, _AFTER_S = 0.09, 0.11
 def suspicious(waveform: Waveform) -> bool:
     """Tell whether an ECG should be analysed before others.
 
-    Very slow or very fast, a pause, wide complexes, a gross shift of ST, or no beats to be found. The
-    detector is that of the analysis; the limits are wider than those of any list of critical values.
+    Very slow or very fast, a pause, wide complexes at a quick rate, a gross shift of ST, or no beats to be
+    found. The detector is that of the analysis; the limits are wider than a list of critical values has.
     """
     try:
         return _stands_out(waveform)
@@ -66,17 +71,19 @@ def _stands_out(waveform: Waveform) -> bool:
     if not SLOW_BPM <= rate <= FAST_BPM or max(gaps) > PAUSE_S:
         return True
     places = np.round(beats * signal.scale).astype(np.intp)
-    return _wide(beats, envelope, signal.rate_hz) or _shifted(samples, places, waveform.rate_hz)
+    wide = _width(beats, envelope, signal.rate_hz) > (WIDE_S if rate >= QUICK_BPM else VERY_WIDE_S)
+    return wide or _shifted(samples, places, waveform.rate_hz)
 
 
-def _wide(beats: np.ndarray, envelope: np.ndarray, rate_hz: float) -> bool:
+def _width(beats: np.ndarray, envelope: np.ndarray, rate_hz: float) -> float:
+    """Return for how many seconds the slope stands above a quarter of its height, about."""
     reach = round(0.2 * rate_hz)
     inner = beats[(beats >= reach) & (beats < len(envelope) - reach)]
     if not inner.size:
-        return False
+        return 0.0
     around = envelope[inner[:, None] + np.arange(-reach, reach + 1)]
     above = around > _WIDE_SHARE * around[:, [reach]]
-    return float(np.median(above.sum(axis=1))) / rate_hz > WIDE_S + 0.09
+    return float(np.median(above.sum(axis=1))) / rate_hz - _SMOOTHED_S
 
 
 def _shifted(samples: np.ndarray, places: np.ndarray, rate_hz: float) -> bool:

@@ -22,8 +22,10 @@ from hub.context import Context
 from hub.ecg.waveform import Waveform
 from hub.errors import Retriable
 from hub.kit import log as logging
+from hub.kit.clock import utcnow
 from hub.worklist import ecg_analysis
 from hub.worklist.ecg_analysis import Person
+from hub.worklist.ecg_look import suspicious
 from hub.worklist.models import EcgAnalysis
 
 log = structlog.get_logger()
@@ -114,10 +116,12 @@ class Analyst:
 
 def _serve(pipe: Connection, level: str, style: Any) -> None:
     """Analyse what comes through the pipe until its other end is gone."""
+    from hub.ecg.analysis.analyse import DEFAULT_PROFILE
+
     logging.configure(level, style)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     columns = [column.name for column in EcgAnalysis.__table__.columns if column.name != "id"]
-    ecg_analysis.load_engine()
+    ecg_analysis.make("", "", ecg_analysis.made_up(), Person(), DEFAULT_PROFILE, utcnow())  # loads the engine
     while True:
         try:
             row = ecg_analysis.make(*pipe.recv())
@@ -211,5 +215,10 @@ TURNS = Turns(Analyst())
 
 
 def warm_up(level: str, style: str) -> None:
-    """Start the process that analyses, without waiting for it; an ECG that comes meanwhile waits its turn."""
-    threading.Thread(target=TURNS.analyst.start, args=(level, style), name="ecg-warm-up", daemon=True).start()
+    """Start the process that analyses, and load what a first look needs, without waiting for either."""
+
+    def load() -> None:
+        TURNS.analyst.start(level, style)
+        suspicious(ecg_analysis.made_up())
+
+    threading.Thread(target=load, name="ecg-warm-up", daemon=True).start()

@@ -87,7 +87,11 @@ class Cart:
         if connection is None:
             connection = self._local.connection = http.client.HTTPConnection(self.host, self.port, timeout=60)
             self._opened.append(connection)
-        connection.request("POST", "/api/v1/ecg", body, headers)
+        try:
+            connection.request("POST", "/api/v1/ecg", body, headers)
+        except (BrokenPipeError, ConnectionResetError):  # it was idle so long that the hub has closed it
+            connection.close()
+            connection.request("POST", "/api/v1/ecg", body, headers)
         answer = connection.getresponse()
         sent = Sent(at, time.monotonic() - begun, answer.status, answer.read())
         self.answers.append(sent)

@@ -271,7 +271,9 @@ class TestPlace:
         assert sqlite_world.exam(exam.id).priority == 0
 
     def test_urgent_ones_overtake_a_crowd(self, sqlite_world: World, sender: TestClient) -> None:
-        sqlite_world.app.state.ecg_admission = asyncio.Semaphore(0)  # no routine ECG gets in any more
+        looks, none = asyncio.Semaphore(1), asyncio.Semaphore(0)  # no routine ECG gets in any more
+        sqlite_world.app.state.ecg_admission = looks, none
+        assert accepted(sender, slow(), **PATIENT)["outcome"] == "stored"  # suspicious
         assert accepted(sender, ludb(88), **PATIENT, chest_pain="1")["outcome"] == "stored"
 
 
