@@ -32,7 +32,7 @@ Start = Annotated[float, Query(ge=0, le=200_000, allow_inf_nan=False)]
 
 MAX_SECONDS = 120.0
 NOT_MODIFIED = 304
-_WORDS = ("ecg.view.", "ecg.hint.", "ecg.quality.", "ecg.reason.")
+_WORDS = ("ecg.view.", "ecg.hint.", "ecg.quality.", "ecg.number.", "ecg.reason.")
 """Keys of the texts that the viewer's script needs; of the first kind without its beginning."""
 
 

@@ -20,7 +20,26 @@ export function wordOf(t: Words, key: string, code: string): string {
 
 const shownNumber = (value: number | null | undefined): string => (value === null || value === undefined ? "–" : String(Math.round(value * 10) / 10));
 const rounded = (value: number | null | undefined): number | null => (value === null || value === undefined ? null : Math.round(value));
-const numbersText = (numbers: Record<string, number>): string => Object.entries(numbers ?? {}).map(([name, value]) => `${name} ${shownNumber(value)}`).join(" · ");
+const LEAD_NUMBER = /^(reciprocal_)?(I{1,3}|aV[RLF]|V\d{1,2}R?)_((?:t_)?mv|ms)$/;
+
+/** One number that a finding or hint was measured by, in words with its unit; a name without words as it stands. */
+export function numberText(t: Words, name: string, value: number): string {
+  // Hundredths matter in millivolts and shares, where 0.15 must not read 0.2.
+  const shown = /_(ms|uv|bpm)$/.test(name) ? shownNumber(value) : String(Math.round(value * 100) / 100);
+  const said = (key: string, lead = ""): string => t(key, { value: shown, lead });
+  const known = (text: string): boolean => !KNOWN.test(text);
+  const own = said(`number.${name}`);
+  if (known(own)) return own;
+  if (name.startsWith("limit_")) return t("number.limit", { number: numberText(t, name.slice("limit_".length), value) });
+  const [, reciprocal, lead, unit] = LEAD_NUMBER.exec(name) ?? [];
+  const ofLead = lead ? said(`number.${reciprocal ? "reciprocal" : "lead"}_${unit}`, lead) : "";
+  return ofLead && known(ofLead) ? ofLead : `${name} ${shown}`;
+}
+
+const numbersText = (t: Words, numbers: Record<string, number>): string =>
+  Object.entries(numbers ?? {})
+    .map(([name, value]) => numberText(t, name, value))
+    .join(" · ");
 
 export class Panel {
   readonly element = make("aside", "ecg-panel no-print");
@@ -81,7 +100,7 @@ export class Panel {
         `ecg-hint ${kinds[hint.level] ?? "grey"}`,
         make("span", `badge ${kinds[hint.level] ?? "grey"}`, wordOf(this.t, `level_${hint.level}`, hint.level)),
         ` ${wordOf(this.t, `hint.${hint.rule}`, hint.rule)} `,
-        make("span", "small", [hint.leads.join(" "), numbersText(hint.numbers)].filter(Boolean).join(" · ")),
+        make("span", "small", [hint.leads.join(" "), numbersText(this.t, hint.numbers)].filter(Boolean).join(" · ")),
         make("div", "small muted", hint.source),
       ),
     );
@@ -98,7 +117,7 @@ export class Panel {
         "li",
         finding.repeat ? "danger" : "",
         `${wordOf(this.t, `quality.${finding.code}`, finding.code)} `,
-        make("span", "small muted", [finding.leads.join(" "), finding.likelihood < 1 ? this.t("likelihood", { percent: Math.round(100 * finding.likelihood) }) : "", numbersText(finding.numbers)].filter(Boolean).join(" · ")),
+        make("span", "small muted", [finding.leads.join(" "), finding.likelihood < 1 ? this.t("likelihood", { percent: Math.round(100 * finding.likelihood) }) : "", numbersText(this.t, finding.numbers)].filter(Boolean).join(" · ")),
       ),
     );
     return [title, make("ul", "plain machine", ...lines)];
