@@ -200,13 +200,23 @@ class Turns:
         if time.monotonic() - waiting.since > LEFT_SECONDS:
             return None
         study_id, source_id = waiting.what[:2]
+        begun = time.monotonic()
         try:
             row = self.analyst.row(waiting.what)
+            made = time.monotonic()
             with waiting.context.db.transaction() as session:
                 ecg_analysis.keep(session, waiting.context, [row], study_id)
         except Exception as error:  # the thread must not end; the ECG is durable and the job sees to it
             log.exception("ecg_analysis_not_kept", source_id=source_id, error=type(error).__name__)
             return None
+        log.info(
+            "ecg_analysed",
+            source_id=source_id,
+            pressing=waiting.order[0] == 0,
+            waited=round(begun - waiting.since, 3),
+            made=round(made - begun, 3),
+            kept=round(time.monotonic() - made, 3),
+        )
         return row
 
 
