@@ -221,10 +221,3 @@ def _of_source(context: Context, study: Study, source: EcgSource) -> EcgAnalysis
 def analyse_soon(session: Session, study_id: str) -> None:
     """Have a study's ECGs analysed by a job."""
     enqueue(session, "worklist.analyse_ecgs", once_key=study_id, study_id=study_id)
-
-
-def is_urgent(session: Session, study: Study) -> bool:
-    """Tell whether people have said of a study that it cannot wait for a machine's opinion."""
-    order = WorklistRepository(session).order_for(study.site_id, study.accession, study.study_uid)
-    marks = {study.urgency, order.urgency if order else ""}
-    return study.chest_pain or "critical" in marks

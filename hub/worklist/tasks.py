@@ -22,20 +22,14 @@ def receive(context: Context, *, study_id: str) -> None:
 
 @job("worklist.open_exam")
 def open_exam(context: Context, *, study_id: str, reason: str) -> None:
-    """Put the exam of a settled study on the worklist, an ECG with what the machine says of it.
-
-    What people call urgent is put there first: it is in its place without the machine.
-    """
+    """Put the exam of a settled study on the worklist; of an ECG what the machine says follows at once."""
     with context.db.reading() as session:
         study = CatalogueRepository(session).study(study_id)
-        at_once = study is None or study.modality != "ECG" or ecg_analysis.is_urgent(session, study)
-    if not at_once:
-        ecg_analysis.analyse_study(context, study_id)
     with context.db.transaction() as session:
         exam = matching.open_exam(session, study_id, reason, settings=context.settings, now=context.clock())
         if exam is not None:
             ecg_analysis.mark(session, context, exam)
-    if at_once and study is not None and study.modality == "ECG":
+    if study is not None and study.modality == "ECG":
         ecg_analysis.analyse_study(context, study_id)
 
 
