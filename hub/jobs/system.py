@@ -28,6 +28,11 @@ def quiet_logging() -> None:
     logger.setLevel(logging.WARNING)
     if _without_traceback not in logger.filters:
         logger.addFilter(_without_traceback)
+    if logging.lastResort is not None and logging.lastResort not in logger.handlers:
+        # DBOS's own handler keeps the standard error that was there when it was made, and fails
+        # to start again once that is closed; this one writes to what it is now.
+        logger.handlers = [logging.lastResort]
+        logger.propagate = False
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:

@@ -21,6 +21,10 @@ EDGES = (
     "hub/rebuild.py",  # one object after the other, so that a run can be taken up again
     "hub/worklist/conflicts.py",  # items filed together, each for itself
     "hub/worklist/names.py",  # studies corrected together, each for itself
+    "hub/worklist/ecg_analysis.py",  # a recording is analysed between what it asks and what it stores
+    "hub/worklist/ecg_intake.py",  # durable first, then on the worklist, then analysed: each by itself
+    "hub/worklist/ecg_turns.py",  # what another process has found is stored when it comes
+    "hub/worklist/ecg_watch.py",  # one look into a folder
     "*pages.py",
     "*endpoints.py",
     "*/deps.py",

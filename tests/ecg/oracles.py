@@ -40,3 +40,17 @@ def lead_marks(path: Path, lead: str) -> list[tuple[int, str]]:
         warnings.simplefilter("ignore")
         marks = wfdb.rdann(str(path), lead)
     return list(zip(marks.sample.tolist(), marks.symbol, strict=True))
+
+
+def annotate(*arguments: object, **named: object) -> None:
+    """Write annotations with wfdb-python."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wfdb.wrann(*arguments, **named)
+
+
+def annotations(path: Path, ending: str):
+    """Read annotations with wfdb-python."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return wfdb.rdann(str(path), ending)

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import wfdb
 
 from hub.ecg.analysis.measure import measure as measure_well
 from hub.ecg.errors import Truncated
@@ -13,6 +12,7 @@ from hub.ecg.formats.wfdb_annotations import read_annotations
 from hub.ecg.scoring import cases, rivals, tables
 from hub.ecg.scoring.reference import Reference, Wave, from_leads, global_beats, intervals, lead_marks
 from hub.ecg.scoring.stats import Counts, errors_table, match, wilson
+from tests.ecg.oracles import annotate
 from tests.ecg.oracles import lead_marks as marks_by_wfdb
 from tests.ecg.records import DATA
 
@@ -27,7 +27,7 @@ class TestAnnotations:
         """Oracle: written by wfdb: skips, aux texts, sub-types, channels, numbers."""
         import numpy as np
 
-        wfdb.wrann(
+        annotate(
             "r",
             "atr",
             np.array([10, 900, 90_000, 90_001, 3_000_000]),
@@ -162,7 +162,7 @@ class TestTables:
         true = qrs_marks(DATA / "ludb_64")
         made_up = (true[3] + true[4]) // 2
         samples = np.sort(np.append(true, made_up))
-        wfdb.wrann("ludb_64", "atr", samples, symbol=["N"] * len(samples), write_dir=str(tmp_path))
+        annotate("ludb_64", "atr", samples, symbol=["N"] * len(samples), write_dir=str(tmp_path))
         ours = tables.score(tmp_path)["qrs_detection"]["programs"]["hub"]
         assert ours["missed"] == 1
 

@@ -11,7 +11,7 @@ from hub.ecg.errors import CannotHold
 from hub.ecg.read import read_ecg
 from hub.ecg.waveform import PatientText, Waveform
 from hub.ecg.writers.wfdb import write_wfdb
-from tests.ecg.oracles import by_wfdb, wfdb
+from tests.ecg.oracles import annotations, by_wfdb, wfdb
 from tests.ecg.records import load, ludb
 
 
@@ -85,7 +85,7 @@ class TestReadBack:
         wave = made(np.zeros((200_001, 1), int))
         files = write_wfdb(wave, "b", measurement=found)
         written(tmp_path, files)
-        marks = wfdb.rdann(str(tmp_path / "b"), "qrs")
+        marks = annotations(tmp_path / "b", "qrs")
         assert marks.sample.tolist() == list(places)
         assert marks.symbol == ["N", "V", "/", "Q", "N", "N"]
 
