@@ -375,8 +375,10 @@ def settle(session: Session, study: Study, *, reason: str, now: datetime, opens:
     )
     if not opens:
         enqueue(session, "worklist.open_exam", study_id=study.id, reason=reason)
-    if study.n_instances:  # recordings that are no DICOM objects have no series and go to no DICOM node
-        enqueue(session, "dicom.prepare_study", once_key=study.id, study_id=study.id)
+    # Also for recordings that are no DICOM objects: the note beside them is all that tells, without
+    # the database, what their sender said of the patient.
+    enqueue(session, "dicom.prepare_study", once_key=study.id, study_id=study.id)
+    if study.n_instances:  # what is no DICOM object goes to no DICOM node
         enqueue(session, "dicom.forward_study", once_key=study.id, study_id=study.id)
 
 
