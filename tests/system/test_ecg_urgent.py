@@ -49,7 +49,9 @@ def test_chest_pain_and_a_critical_hint_rise_above_routine(browser: Browser, tmp
             )
             pain_seconds = on_top(page, "胸口痛", OUTRAGEOUS_SECONDS) - pained.at
         print(f"on top after: critical hint {hint_seconds:.2f} s, chest pain {pain_seconds:.2f} s")
-        assert "rate_low" in [hint["rule"] for hint in json.loads(hinted.body)["accepted"][0]["hints"]]
+        (told,) = json.loads(hinted.body)["accepted"]
+        # A machine that is busy with other tests answers before the analysis is there, and says so.
+        assert told["not_analysed"] == "later" or "rate_low" in [hint["rule"] for hint in told["hints"]]
         top, second = page.locator("#worklist-rows tr").all()[:2]
         assert "胸痛" in top.inner_text()
         assert "机器" in second.inner_text()
