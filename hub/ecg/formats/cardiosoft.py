@@ -11,6 +11,7 @@ from hub.ecg.formats.xml_values import (
     block,
     join_name,
     listed_samples,
+    longest_of,
     measured,
     moment_from,
     need_samples,
@@ -79,9 +80,7 @@ def read_cardiosoft(data: bytes, *, charset_override: str | None = None) -> Wave
     strips = [_block(one) for name in _RHYTHMS for one in root.all(name) if one.all("WaveformData")]
     if not strips:
         raise NoLeads("the file holds no strip")
-    shown = max(strips, key=lambda strip: strip.seconds)
-    others = [Part("rhythm", "StripData", b.samples_mv, b.rate_hz, b.leads) for b in strips if b is not shown]
-    unseen = {lead for part in others for lead in part.leads} - set(shown.leads)
+    shown, others, unseen = longest_of(strips, "StripData")
     started_at = _began(root.find("ObservationDateTime"))
     return Waveform(
         samples_mv=shown.samples_mv,
@@ -97,7 +96,7 @@ def read_cardiosoft(data: bytes, *, charset_override: str | None = None) -> Wave
         device_measurements=_measurements(root.find(_MEASUREMENTS)),
         device_statements=_statements(document),
         parts=(*others, *_median(root.find(f"{_MEASUREMENTS}/MedianSamples"))),
-        warnings=(*shown.warnings, *(("leads_in_other_groups",) if unseen else ())),
+        warnings=(*shown.warnings, *unseen),
     )
 
 

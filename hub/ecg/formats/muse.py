@@ -15,6 +15,7 @@ from hub.ecg.formats.xml_values import (
     day,
     int16_samples,
     join_name,
+    longest_of,
     measured,
     moment_from,
     need_samples,
@@ -91,14 +92,11 @@ def read_muse(data: bytes, *, charset_override: str | None = None) -> Waveform:
     root = document.root
     waveforms = root.all("Waveform")
     rhythms = [one for one in waveforms if one.find("WaveformType").text.lower() in {"rhythm", ""}]
-    blocks = [(one, _block(one)) for one in rhythms]
-    if not blocks:
+    if not rhythms:
         raise NoLeads("the file holds no rhythm")
-    main, shown = max(blocks, key=lambda pair: pair[1].seconds)
-    others = [
-        Part("rhythm", "Rhythm", b.samples_mv, b.rate_hz, b.leads) for one, b in blocks if one is not main
-    ]
-    unseen = {lead for part in others for lead in part.leads} - set(shown.leads)
+    blocks = [_block(one) for one in rhythms]
+    shown, others, unseen = longest_of(blocks, "Rhythm")
+    main = next(one for one, each in zip(rhythms, blocks, strict=True) if each is shown)
     started_at = _began(root)
     return Waveform(
         samples_mv=shown.samples_mv,
@@ -114,7 +112,7 @@ def read_muse(data: bytes, *, charset_override: str | None = None) -> Waveform:
         device_measurements=_measurements(root),
         device_statements=_statements(document),
         parts=(*others, *_medians(one for one in waveforms if one not in rhythms)),
-        warnings=(*shown.warnings, *_warnings(main), *(("leads_in_other_groups",) if unseen else ())),
+        warnings=(*shown.warnings, *_warnings(main), *unseen),
     )
 
 

@@ -12,6 +12,7 @@ from hub.ecg.formats.xml_values import (
     day,
     join_name,
     listed_samples,
+    longest_of,
     measured,
     moment_from_digits,
     need_samples,
@@ -63,11 +64,7 @@ def read_schiller(data: bytes, *, charset_override: str | None = None) -> Wavefo
     strips = [_block(one) for one in waves if one.find("type").text.upper() in _RHYTHM]
     if not strips:
         raise NoLeads("the file holds no rhythm")
-    shown = max(strips, key=lambda strip: strip.seconds)
-    others = [
-        Part("rhythm", "ECG_RHYTHMS", b.samples_mv, b.rate_hz, b.leads) for b in strips if b is not shown
-    ]
-    unseen = {lead for part in others for lead in part.leads} - set(shown.leads)
+    shown, others, unseen = longest_of(strips, "ECG_RHYTHMS")
     start = root.find("examdescript/startdatetime")
     started_at = moment_from_digits(start.find("date").text[:8] + start.find("time").text[:6])
     return Waveform(
@@ -82,7 +79,7 @@ def read_schiller(data: bytes, *, charset_override: str | None = None) -> Wavefo
         device=_device(document),
         device_measurements=_measurements(root),
         parts=(*others, *_medians(waves)),
-        warnings=(*shown.warnings, *(("leads_in_other_groups",) if unseen else ())),
+        warnings=(*shown.warnings, *unseen),
     )
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hub.ecg.errors import NoLeads, NotAWaveform, RateMissing, Truncated, UnitsMissing
 from hub.ecg.leads import lead_from_text, unique_names
 from hub.ecg.limits import check_size
-from hub.ecg.waveform import DeviceMeasurement
+from hub.ecg.waveform import DeviceMeasurement, Part
 from hub.errors import Malformed
 
 _MAX_NUMBER_CHARACTERS = 64
@@ -76,6 +76,32 @@ class Block:
     def seconds(self) -> float:
         """Length."""
         return len(self.samples_mv) / self.rate_hz
+
+
+def longest_of(strips: Sequence[Block], label: str) -> tuple[Block, tuple[Part, ...], tuple[str, ...]]:
+    """Choose the strip that is shown.
+
+    Parameters
+    ----------
+    strips : sequence of Block
+        At least one.
+    label : str
+        What the file calls a strip.
+
+    Returns
+    -------
+    shown, others, warnings
+        The longest, of equals the first; the others as parts; ``leads_in_other_groups`` when one of
+        them holds a lead that is not shown.
+    """
+    shown = max(strips, key=lambda strip: strip.seconds)
+    others = tuple(
+        Part("rhythm", label, each.samples_mv, each.rate_hz, each.leads)
+        for each in strips
+        if each is not shown
+    )
+    unseen = {lead for part in others for lead in part.leads} - set(shown.leads)
+    return shown, others, ("leads_in_other_groups",) if unseen else ()
 
 
 def block(leads: Sequence[Lead], rate_hz: float) -> Block:
