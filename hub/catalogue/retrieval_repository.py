@@ -3,13 +3,11 @@
 A viewer asks for each frame by itself, so these run thousands of times for one CT.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import and_, bindparam, func, select
-from sqlalchemy.orm import make_transient_to_detached
 
 from hub.audit.models import AuditEvent
 from hub.audit.tags import Tag
@@ -17,7 +15,7 @@ from hub.auth.actor import Actor
 from hub.auth.roles import Permission
 from hub.catalogue.models import Instance, Series, Study
 from hub.catalogue.repository import CatalogueRepository, readable_studies
-from hub.db.direct import Direct
+from hub.db.direct import Direct, Statements, detached
 from hub.db.session import Database
 
 _OF_STUDY = ("id", "study_uid", "site_id", "local_id", "last_received_at", "settled_at")
@@ -38,11 +36,11 @@ _OF_INSTANCE = (
 )
 """Columns that DICOMweb answers are made from: half of the time went into the others."""
 
-Row = TypeVar("Row", Study, Series, Instance)
+_SERIES_AT = len(_OF_STUDY)
+_INSTANCE_AT = _SERIES_AT + len(_OF_SERIES)
 
-_MOST_STATEMENTS = 500
-_statements: dict[tuple[frozenset[str] | None, bool], Direct] = {}
-"""Made statements by the sites that `readable_studies` depends on."""
+_statements = Statements()
+"""By the sites that `readable_studies` depends on, and whether one of them is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,27 +75,24 @@ def addressed(
     asked = dict(zip(("study_uid", "series_uid", "sop_uid"), uids, strict=True), site=site_id)
     found = []
     for row in statement.look(database, asked):
-        study = _made(Study, _OF_STUDY, row)
-        assert study is not None  # the others are joined to it
-        series = _made(Series, _OF_SERIES, row[len(_OF_STUDY) :])
-        instance = _made(Instance, _OF_INSTANCE, row[len(_OF_STUDY) + len(_OF_SERIES) :])
-        found.append(Addressed(study, series, instance))
+        of_study, of_series, of_instance = row[:_SERIES_AT], row[_SERIES_AT:_INSTANCE_AT], row[_INSTANCE_AT:]
+        found.append(
+            Addressed(
+                detached(Study, _OF_STUDY, of_study),
+                detached(Series, _OF_SERIES, of_series) if of_series[0] is not None else None,
+                detached(Instance, _OF_INSTANCE, of_instance) if of_instance[0] is not None else None,
+            )
+        )
     return found
-
-
-def _made(kind: type[Row], names: tuple[str, ...], values: Sequence[Any]) -> Row | None:
-    if values[0] is None:
-        return None
-    row = kind(**dict(zip(names, values, strict=False)))
-    make_transient_to_detached(row)
-    return row
 
 
 def _addressed(actor: Actor, *, one_site: bool) -> Direct:
     """Return the statement for what an actor may read; it is made once, because that takes longest."""
     key = (actor.sites_for(Permission.IMAGES_VIEW), one_site)
-    if key in _statements:
-        return _statements[key]
+    return _statements.of(key, lambda: _written(actor, one_site=one_site))
+
+
+def _written(actor: Actor, *, one_site: bool) -> Any:
     of_series = and_(Series.study_id == Study.id, Series.series_uid == bindparam("series_uid"))
     of_instance = and_(Instance.series_id == Series.id, Instance.sop_uid == bindparam("sop_uid"))
     columns = (
@@ -113,12 +108,7 @@ def _addressed(actor: Actor, *, one_site: bool) -> Direct:
         .where(Study.study_uid == bindparam("study_uid"), Study.n_instances > 0)
         .order_by(Study.id)
     )
-    if one_site:
-        statement = statement.where(Study.site_id == bindparam("site"))
-    if len(_statements) >= _MOST_STATEMENTS:
-        _statements.clear()
-    _statements[key] = Direct(statement)
-    return _statements[key]
+    return statement.where(Study.site_id == bindparam("site")) if one_site else statement
 
 
 class RetrievalRepository(CatalogueRepository):

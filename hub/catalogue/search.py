@@ -29,13 +29,13 @@ from sqlalchemy import (
     tuple_,
     union_all,
 )
-from sqlalchemy.orm import InstrumentedAttribute, make_transient_to_detached
+from sqlalchemy.orm import InstrumentedAttribute
 
 from hub.auth.actor import Actor
 from hub.auth.roles import Permission
 from hub.catalogue.models import PINYIN_MARK, Instance, Series, Study
 from hub.catalogue.repository import CatalogueRepository, readable_studies
-from hub.db.direct import Direct
+from hub.db.direct import Direct, Statements, detached
 from hub.kit.people import has_han
 
 STUDY_COLUMNS: dict[str, InstrumentedAttribute[Any]] = {
@@ -91,13 +91,12 @@ _LAST = "\U0010ffff"
 _NEWEST = (Study.study_date.desc(), Study.study_time.desc(), Study.id.desc())
 
 
-_MOST_STATEMENTS = 500
-_statements: dict[tuple[Any, ...], Direct] = {}
-"""Made statements by what shapes them: the database, the sites that may be read, what is asked."""
+_statements = Statements()
+"""By the database, the sites that may be read, and what is asked."""
 
 _IDS_AT_ONCE = 256
-_of_ids: dict[int, Direct] = {}
-"""Made statements by the number of ids that they take."""
+_of_ids = Statements()
+"""By the number of ids that they take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,28 +144,24 @@ class SearchRepository(CatalogueRepository):
         """
         asked = tuple((match.keyword, len(match.values)) for match in matches)
         key = (self._lite, actor.sites_for(Permission.IMAGES_VIEW), site_id is not None, asked)
-        if key not in _statements:
-            if len(_statements) >= _MOST_STATEMENTS:
-                _statements.clear()
+
+        def written() -> Select[Any]:
             open_matches = [
                 Match(match.keyword, "any_of", tuple(_slot(match, n, m) for m in range(len(match.values))))
                 for n, match in enumerate(matches)
             ]
             site: Any = None if site_id is None else bindparam("site")
             statement = self._matching(actor, open_matches, site).with_only_columns(*Study.__table__.c)
-            of_part = {
-                "limit": bindparam("limit", type_=Integer),
-                "offset": bindparam("offset", type_=Integer),
-            }
-            statement = statement.order_by(*_NEWEST).limit(of_part["limit"]).offset(of_part["offset"])
-            _statements[key] = Direct(statement)
+            limit, offset = (bindparam(name, type_=Integer) for name in ("limit", "offset"))
+            return statement.order_by(*_NEWEST).limit(limit).offset(offset)
+
         values = {
             _slot_name(n, m): value for n, each in enumerate(matches) for m, value in enumerate(each.values)
         }
-        found = _statements[key].read(
+        found = _statements.of(key, written).read(
             self.session, {**values, "site": site_id, "limit": part.limit, "offset": part.offset}
         )
-        return [_detached(row) for row in found]
+        return [detached(Study, Study.__table__.c.keys(), row) for row in found]
 
     def count_studies(self, actor: Actor, matches: Sequence[Match], site_id: str | None = None) -> int | None:
         """Return how many studies match; None when they are many, or counting them would take long."""
@@ -399,19 +394,15 @@ def _slot(match: Match, n: int, m: int) -> Any:
     return bindparam(_slot_name(n, m), type_=_COLUMNS[match.keyword].type)
 
 
-def _detached(row: Sequence[Any]) -> Study:
-    study = Study(**dict(zip(Study.__table__.c.keys(), row, strict=True)))
-    make_transient_to_detached(study)
-    return study
-
-
 def _modalities_of(ids: Sequence[str]) -> tuple[Direct, dict[str, str]]:
     """Return the statement for so many ids, and its values; few numbers of ids are told apart."""
     places = 1 << (len(ids) - 1).bit_length()
-    if places not in _of_ids:
+
+    def written() -> Any:
         among = or_(*(Series.study_id == bindparam(f"id_{n}") for n in range(places)))
-        _of_ids[places] = Direct(select(Series.study_id, Series.modality).where(among))
-    return _of_ids[places], {f"id_{n}": ids[min(n, len(ids) - 1)] for n in range(places)}
+        return select(Series.study_id, Series.modality).where(among)
+
+    return _of_ids.of(places, written), {f"id_{n}": ids[min(n, len(ids) - 1)] for n in range(places)}
 
 
 def _has_prefix(match: Match) -> bool:

@@ -5,18 +5,19 @@ SQLite takes to run it. What happens a thousand times a minute goes past that; e
 else is written as usual.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import DBAPICursor
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, make_transient_to_detached
 
 from hub.db.session import Database, answering
 
 Values = Mapping[str, Any]
 Convert = Callable[[Any], Any] | None
+Row = TypeVar("Row")
 
 
 class _Plan(NamedTuple):
@@ -105,6 +106,30 @@ class Direct:
         if plan is None:
             plan = self._plans[dialect.name] = _made(self._statement, dialect)
         return plan
+
+
+class Statements:
+    """Made statements by what shapes them; forgotten all together when they are too many."""
+
+    def __init__(self, most: int = 500) -> None:
+        self._most = most
+        self._made: dict[Hashable, Direct] = {}
+
+    def of(self, key: Hashable, make: "Callable[[], sa.Select[Any]]") -> Direct:
+        """Return the statement of this shape; `make` writes it the first time."""
+        statement = self._made.get(key)
+        if statement is None:
+            if len(self._made) >= self._most:
+                self._made.clear()
+            statement = self._made[key] = Direct(make())
+        return statement
+
+
+def detached(kind: type[Row], names: Iterable[str], values: Sequence[Any]) -> Row:
+    """Return a mapped object of no session, made of the columns read; asking for another one fails."""
+    row = kind(**dict(zip(names, values, strict=True)))
+    make_transient_to_detached(row)
+    return row
 
 
 def _converted(plan: _Plan, rows: Iterable[Sequence[Any]]) -> list[tuple[Any, ...]]:
