@@ -8,8 +8,6 @@ from numpy.typing import NDArray
 from hub.ecg.analysis import tuning
 from hub.ecg.analysis.signal import Floats
 
-NONE = -1
-
 
 @dataclass(frozen=True, eq=False)
 class Waves:

@@ -118,12 +118,15 @@ def raised(record: Record, measurement: Measurement, group: str, level: float) -
         amounts = in_all_limb_leads(0.0, _common(amounts, level))
     elif group == "lateral":
         amounts = in_all_limb_leads(_common(amounts, level), 0.0)
-    shape = deformation(record.waveform, measurement)
+    return with_st(record.waveform, deformation(record.waveform, measurement), amounts)
+
+
+def with_st(waveform: Waveform, shape: Floats, amounts: Mapping[str, float]) -> Waveform:
+    """Return the recording with the shape of `deformation` added, in mV by lead."""
     columns = [
-        record.waveform.samples_mv[:, i] + amounts.get(lead, 0.0) * shape
-        for i, lead in enumerate(record.waveform.leads)
+        waveform.samples_mv[:, i] + amounts.get(lead, 0.0) * shape for i, lead in enumerate(waveform.leads)
     ]
-    return replace(record.waveform, samples_mv=np.column_stack(columns))
+    return replace(waveform, samples_mv=np.column_stack(columns))
 
 
 def _common(amounts: Mapping[str, float], level: float) -> float:

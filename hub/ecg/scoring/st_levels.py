@@ -1,6 +1,5 @@
 """ST raised by known amounts on real beats: how near the measured levels come to them, in every lead."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,7 +7,7 @@ import numpy as np
 from hub.ecg.analysis.measure import measure
 from hub.ecg.scoring.cases import Case
 from hub.ecg.scoring.scale import true_scale
-from hub.ecg.scoring.st import deformation, in_all_limb_leads
+from hub.ecg.scoring.st import deformation, in_all_limb_leads, with_st
 from hub.ecg.scoring.stats import share
 
 AMOUNTS_MV = (0.1, 0.3)
@@ -37,11 +36,7 @@ class StLevels:
         shape = deformation(waveform, before)
         for amount in AMOUNTS_MV:
             added = in_all_limb_leads(0.0, amount) | dict.fromkeys(_CHEST, amount)
-            columns = [
-                waveform.samples_mv[:, i] + added.get(lead, 0.0) * shape
-                for i, lead in enumerate(waveform.leads)
-            ]
-            after = measure(replace(waveform, samples_mv=np.column_stack(columns)))
+            after = measure(with_st(waveform, shape, added))
             for lead in waveform.leads:
                 for point in POINTS:
                     levels = [each.by_lead[lead][point].value for each in (before, after)]
