@@ -45,12 +45,11 @@ class Judged:
 
 @dataclass(frozen=True)
 class Signed:
-    """What became of one ECG of a batch; `error` is empty when it was signed."""
+    """What became of one ECG of a batch; `refused` says why it was not signed."""
 
     number: str
     exam_id: str
-    error: str = ""
-    message: str = ""
+    refused: HubError | None = None
 
 
 def normal_words(settings: Settings) -> Draft:
@@ -87,8 +86,13 @@ def judged(session: Session, actor: Actor, settings: Settings) -> list[Judged]:
     return sorted(found, key=lambda each: each.report.saved_at)
 
 
-def call_normal(session: Session, actor: Actor, exam_id: str, *, settings: Settings, now: datetime) -> None:
+def call_normal(session: Session, actor: Actor, exam_id: str, *, settings: Settings, now: datetime) -> int:
     """Write the words for a normal ECG into the report of the ECG that the actor holds.
+
+    Returns
+    -------
+    int
+        How many wait for the actor's signature now.
 
     Raises
     ------
@@ -104,6 +108,7 @@ def call_normal(session: Session, actor: Actor, exam_id: str, *, settings: Setti
     service.save(session, actor, exam_id, normal_words(settings), revision=None, now=now)
     for each in waiting:  # a reader at work does not lose what was judged a while ago
         worklist.renew(session, actor, each.row.exam.id, settings=settings, now=now)
+    return len({each.row.exam.id for each in waiting} | {exam_id})
 
 
 def sign_all(context: Context, actor: Actor, password: str) -> Sequence[Signed]:
@@ -111,7 +116,7 @@ def sign_all(context: Context, actor: Actor, password: str) -> Sequence[Signed]:
 
     Raises
     ------
-    WrongPassword, AccountLocked
+    WrongPassword
         Before anything is signed.
     """
     with context.db.reading() as session:
@@ -126,7 +131,7 @@ def sign_all(context: Context, actor: Actor, password: str) -> Sequence[Signed]:
         except WrongPassword:
             raise
         except HubError as refused:
-            done.append(Signed(exam.number, exam.id, refused.code, str(refused)))
+            done.append(Signed(exam.number, exam.id, refused))
         else:
             done.append(Signed(exam.number, exam.id))
     return done

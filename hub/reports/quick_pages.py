@@ -16,8 +16,8 @@ from hub.errors import HubError
 from hub.reports import quick
 from hub.reports.quick import Judged, Signed
 from hub.web.deps import ContextDep, ReadingDep, SessionDep
-from hub.web.errors import message_of
-from hub.web.templating import language_of, render
+from hub.web.errors import explain
+from hub.web.templating import render
 from hub.worklist import campaign, reading
 from hub.worklist import service as worklist
 from hub.worklist.campaign import NotForCampaign
@@ -41,7 +41,8 @@ class QuickPage:
     pressing: int
     row: ExamRow | None = None
     skipped: str = ""
-    signed: Sequence[Signed] = ()
+    signed: Sequence[tuple[Signed, str]] = ()
+    """With the sentence that says why one was not signed."""
     error: str = ""
     lease_every: int = 60
     most: int = quick.MOST_UNSIGNED
@@ -108,9 +109,9 @@ def normal(
     skipped: Skipped = "",
 ) -> Response:
     """Call the ECG normal and go on with the next one."""
-    quick.call_normal(session, actor, exam_id, settings=context.settings, now=context.clock())
+    waiting = quick.call_normal(session, actor, exam_id, settings=context.settings, now=context.clock())
     session.flush()
-    if len(quick.judged(session, actor, context.settings)) >= quick.MOST_UNSIGNED:
+    if waiting >= quick.MOST_UNSIGNED:
         return go(request, "/ecg/quick")
     return _next(request, context, session, actor, skipped)
 
@@ -135,13 +136,14 @@ def sign(
     request: Request, context: ContextDep, actor: Reader, password: Annotated[str, Form()] = ""
 ) -> Response:
     """Sign what was called normal; a refusal of the password comes back on the page."""
-    error, done = "", tuple[Signed, ...]()
+    error, done = "", list[tuple[Signed, str]]()
     try:
-        done = tuple(quick.sign_all(context, actor, password))
+        for each in quick.sign_all(context, actor, password):
+            done.append((each, explain(request, each.refused) if each.refused else ""))
     except HubError as refused:
         if refused.http_status >= HubError.http_status:
             raise
-        error = message_of(language_of(request), refused.code, str(refused))
+        error = explain(request, refused)
     with context.db.reading() as session:
         page = _page(session, context, actor, signed=done, error=error)
     return render(request, "reports/quick.html", page, status=422 if error else 200)
