@@ -7,15 +7,23 @@ from typing import Any, cast
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from hub.db.direct import Direct
 from hub.web.models import LiveRow
 
 BATCH = 2000
 """Most rows read at once; the rest comes with the next look."""
 
+# It runs in every transaction that changes an exam.
+_NEW = Direct(
+    sa.insert(cast("sa.Table", LiveRow.__table__)).values(
+        {name: sa.bindparam(name) for name in ("at", "topic", "site_id", "ids")}
+    )
+)
+
 
 def add_news(session: Session, *, at: datetime, topic: str, site_id: str | None, ids: dict[str, Any]) -> None:
     """Write one piece of news."""
-    session.execute(sa.insert(LiveRow).values(at=at, topic=topic, site_id=site_id, ids=ids))
+    _NEW.run(session, [{"at": at, "topic": topic, "site_id": site_id, "ids": ids}])
 
 
 def last_number(session: Session) -> int:

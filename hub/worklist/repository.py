@@ -3,14 +3,18 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Any, Literal, cast
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from hub.auth.actor import Actor
 from hub.auth.roles import Permission
 from hub.catalogue.models import Study
-from hub.db.repository import Repository, insert_or_get
+from hub.db.direct import Direct
+from hub.db.repository import Repository
+from hub.kit.ids import new_id
 from hub.kit.text import UNSURE_BELOW
 from hub.patients.models import Patient
 from hub.sites.models import Device, Site
@@ -31,6 +35,18 @@ READING_ORDER = (
 
 No due time yet (still receiving) sorts behind those that have one.
 """
+
+# They run for every exam that is opened.
+_NEW_STEP = Direct(insert(cast("Table", ExamStep.__table__)))
+
+
+@lru_cache
+def _next_number(dialect: str) -> Direct:
+    table, last = AccessionCounter, AccessionCounter.last
+    make = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    first = make(table).values(site_id=bindparam("site_id"), day=bindparam("day"), last=1)
+    again = first.on_conflict_do_update(index_elements=["site_id", "day"], set_={"last": last + 1})
+    return Direct(again.returning(last))
 
 
 @dataclass(frozen=True)
@@ -417,17 +433,16 @@ class WorklistRepository(Repository):
 
         One conditional UPDATE: of two that race, one finds the row changed.
         """
-        result = self.session.execute(
+        changed = self.session.scalars(
             update(Exam)
             .where(Exam.id == exam_id, Exam.state == str(expected), *conditions)
             .values(**values)
-            .execution_options(synchronize_session=False)
-        )
-        changed = bool(getattr(result, "rowcount", 0))
-        known = self.session.get(Exam, exam_id)
-        if known is not None:
+            .returning(Exam)
+            .execution_options(synchronize_session=False, populate_existing=True)
+        ).first()
+        if changed is None and (known := self.session.get(Exam, exam_id)) is not None:
             self.session.refresh(known)
-        return changed
+        return changed is not None
 
     def expired(self, now: datetime, limit: int = 100) -> Sequence[Exam]:
         """Return exams whose reader has shown no sign of life within the lease."""
@@ -439,10 +454,15 @@ class WorklistRepository(Repository):
 
     def next_accession(self, site_id: str, day: str) -> int:
         """Return the next running number of a site's day; two callers never get the same."""
-        row, _ = insert_or_get(self.session, AccessionCounter, {"site_id": site_id, "day": day}, {"last": 0})
-        row.last += 1
-        self.session.flush()
-        return row.last
+        [(last,)] = _next_number(self.session.get_bind().dialect.name).rows(
+            self.session, {"site_id": site_id, "day": day}
+        )
+        return int(last)
+
+    def add_step(self, **columns: Any) -> None:
+        """Add a row to an exam's timeline."""
+        self.session.flush()  # the exam may have been added just now
+        _NEW_STEP.run(self.session, [{"id": new_id(), **columns}])
 
     def modalities(self, actor: Actor, states: Iterable[State]) -> Sequence[str]:
         """Return the modalities that occur in a list."""

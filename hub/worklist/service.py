@@ -23,7 +23,7 @@ from hub.patients.service import Person
 from hub.sites.models import Site
 from hub.sites.repository import SiteRepository
 from hub.web import live
-from hub.worklist.models import Exam, ExamStep, Order
+from hub.worklist.models import Exam, Order
 from hub.worklist.plans import Plan, check_plan
 from hub.worklist.repository import WorklistRepository
 from hub.worklist.states import LEASED_STATES, NEEDS_ONE_PATIENT, TRANSITIONS, Event, State, step
@@ -149,18 +149,16 @@ def _note(  # noqa: PLR0917 - the columns of one timeline row
     now: datetime,
     reason: str,
 ) -> None:
-    session.add(
-        ExamStep(
-            exam_id=exam.id,
-            at=now,
-            event=event,
-            from_state=before,
-            to_state=after,
-            actor_kind=actor.kind,
-            actor_id=actor.id,
-            actor_name=actor.name,
-            reason=reason[:500],
-        )
+    WorklistRepository(session).add_step(
+        exam_id=exam.id,
+        at=now,
+        event=str(event),
+        from_state=None if before is None else str(before),
+        to_state=str(after),
+        actor_kind=actor.kind,
+        actor_id=actor.id,
+        actor_name=actor.name,
+        reason=reason[:500],
     )
     audit.record(
         session,
