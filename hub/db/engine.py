@@ -1,11 +1,15 @@
 """Engines for the two databases the hub runs on: SQLite and PostgreSQL."""
 
+import sqlite3
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
+
+from hub.db.writers import QueuedConnection, WriterQueue
 
 READ_ONLY = "hub_read_only"
 """Execution option: this connection only reads, so SQLite need not take its write lock."""
@@ -17,28 +21,37 @@ def make_engine(url: str, *, pool_size: int = 20) -> Engine:
     SQLite runs in WAL mode with ``synchronous=FULL``: a commit that was answered
     with Success must survive a power cut, and in WAL mode only FULL syncs the log
     on each commit (sqlite.org/pragma.html#pragma_synchronous). Writers begin with
-    BEGIN IMMEDIATE so that two of them queue for the lock instead of failing when
+    BEGIN IMMEDIATE, one after the other (`hub.db.writers`), instead of failing when
     the second one upgrades a stale snapshot.
     """
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
         return create_engine(parsed, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True)
+    queue = None
     if parsed.database and parsed.database != ":memory:":
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        file = Path(parsed.database)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        queue = WriterQueue(file.with_name(f"{file.name}-writers"))
     engine = create_engine(
         parsed,
         pool_size=pool_size,
         max_overflow=pool_size,
-        connect_args={"timeout": 30, "check_same_thread": False},
+        connect_args={"timeout": 30, "check_same_thread": False, "factory": QueuedConnection},
     )
-    event.listen(engine, "connect", _prepare_sqlite)
+
+    def prepare(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+        _prepare_sqlite(cast("QueuedConnection", connection), queue)
+
+    event.listen(engine, "connect", prepare)
+    if queue is not None:
+        event.listen(engine, "engine_disposed", lambda _engine: queue.close())
     event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
-def _prepare_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
-    raw: Any = connection
-    raw.isolation_level = None  # we say BEGIN ourselves
+def _prepare_sqlite(connection: QueuedConnection, queue: WriterQueue | None) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves
+    connection.queue = queue
     cursor = connection.cursor()
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
         cursor.execute(f"PRAGMA {pragma}")
@@ -46,10 +59,12 @@ def _prepare_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -
 
 
 def _begin_sqlite(connection: Connection) -> None:
+    # Past SQLAlchemy it costs a tenth, and every request begins two of them.
+    raw = cast("QueuedConnection", connection.connection.driver_connection)
     if connection.get_execution_options().get(READ_ONLY, False):
-        # It takes no lock, so it cannot fail; past SQLAlchemy it costs a tenth, and every
-        # request begins two of them.
-        raw: Any = connection.connection.driver_connection
-        raw.execute("BEGIN")
-    else:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        raw.execute("BEGIN")  # takes no lock, so it cannot fail
+        return
+    try:
+        raw.begin_writing()
+    except sqlite3.OperationalError as error:
+        raise OperationalError("BEGIN IMMEDIATE", None, error) from error
