@@ -5,13 +5,12 @@ SQLite takes to run it. What happens a thousand times a minute goes past that; e
 else is written as usual.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.engine.interfaces import DBAPICursor
-from sqlalchemy.orm import Session, make_transient_to_detached
+from sqlalchemy.orm import Session, SessionTransaction, make_transient_to_detached
+from sqlalchemy.pool import PoolProxiedConnection
 
 from hub.db.session import Database, answering
 
@@ -57,14 +56,20 @@ class Direct:
 
     def rows(self, session: Session, values: Values) -> list[tuple[Any, ...]]:
         """Return what a SELECT finds, as the driver gives it: moments of SQLite are texts."""
-        plan = self._plan(session)
-        with _cursor(session, plan.sql) as cursor:
+        at = _place_of(session)
+        plan = self._planned(at.dialect)
+        cursor = at.connection.cursor()
+        try:
             cursor.execute(plan.sql, plan.bind(values))
             return list(cursor.fetchall())
+        except at.errors as error:
+            raise _translated(at.dialect, plan.sql, error) from error
+        finally:
+            cursor.close()
 
     def read(self, session: Session, values: Values) -> list[tuple[Any, ...]]:
         """Return what a SELECT finds within the session's transaction, moments as datetimes."""
-        return _converted(self._plan(session), self.rows(session, values))
+        return _converted(self._planned(_place_of(session).dialect), self.rows(session, values))
 
     def look(self, database: Database, values: Values) -> list[tuple[Any, ...]]:
         """Return what a SELECT finds now, in a transaction of its own, moments as datetimes.
@@ -80,26 +85,30 @@ class Direct:
             connection = database.engine.raw_connection()
             try:
                 cursor = connection.cursor()
-                with _translated(dialect, plan.sql):
-                    cursor.execute(plan.sql, plan.bind(values))
-                    rows = cursor.fetchall()
+                cursor.execute(plan.sql, plan.bind(values))
+                rows = cursor.fetchall()
                 cursor.close()
+            except dialect.loaded_dbapi.Error as error:
+                raise _translated(dialect, plan.sql, error) from error
             finally:
                 connection.close()
         return _converted(plan, rows)
 
     def run(self, session: Session, rows: Iterable[Values]) -> None:
         """Execute once for each row of values."""
-        plan = self._plan(session)
+        at = _place_of(session)
+        plan = self._planned(at.dialect)
         bound: Sequence[Any] = [plan.bind(values) for values in rows]
-        with _cursor(session, plan.sql) as cursor:
+        cursor = at.connection.cursor()
+        try:
             if len(bound) == 1:
                 cursor.execute(plan.sql, bound[0])
             elif bound:
                 cursor.executemany(plan.sql, bound)
-
-    def _plan(self, session: Session) -> _Plan:
-        return self._planned(session.get_bind().dialect)
+        except at.errors as error:
+            raise _translated(at.dialect, plan.sql, error) from error
+        finally:
+            cursor.close()
 
     def _planned(self, dialect: sa.Dialect) -> _Plan:
         plan = self._plans.get(dialect.name)
@@ -159,25 +168,33 @@ def _result_processor(kind: "sa.types.TypeEngine[Any]", dialect: sa.Dialect) -> 
     return kind.dialect_impl(dialect).result_processor(dialect, None)
 
 
-@contextmanager
-def _cursor(session: Session, sql: str) -> Iterator[DBAPICursor]:
-    """Give a cursor within the session's transaction."""
-    connection = session.connection()
-    cursor = connection.connection.cursor()
-    try:
-        with _translated(connection.dialect, sql):
-            yield cursor
-    finally:
-        cursor.close()
+class _Place(NamedTuple):
+    """Where the statements of one transaction of a session go."""
+
+    transaction: SessionTransaction | None
+    connection: PoolProxiedConnection
+    dialect: sa.Dialect
+    errors: type[Exception]
+    """What the driver raises."""
 
 
-@contextmanager
-def _translated(dialect: sa.Dialect, sql: str) -> Iterator[None]:
-    """Let the driver's errors come as SQLAlchemy's."""
-    driver = dialect.loaded_dbapi.Error
-    try:
-        yield
-    except driver as error:
-        raise sa.exc.DBAPIError.instance(
-            sql, None, error, driver, hide_parameters=True, dialect=dialect
-        ) from error
+_PLACE = "hub_direct_place"
+
+
+def _place_of(session: Session) -> _Place:
+    """Return where statements go, found once for each transaction: asking takes as long as a statement."""
+    known: _Place | None = session.info.get(_PLACE)
+    if known is None or known.transaction is None or known.transaction is not session.get_transaction():
+        connection = session.connection()
+        dialect = connection.dialect
+        errors = dialect.loaded_dbapi.Error
+        known = _Place(session.get_transaction(), connection.connection, dialect, errors)
+        session.info[_PLACE] = known
+    return known
+
+
+def _translated(dialect: sa.Dialect, sql: str, error: Exception) -> BaseException:
+    """Return the driver's error as SQLAlchemy's."""
+    return sa.exc.DBAPIError.instance(
+        sql, None, error, dialect.loaded_dbapi.Error, hide_parameters=True, dialect=dialect
+    )

@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -134,9 +134,9 @@ class TestTransactions:
         assert is_free(self.turn(sqlite_database))
 
     def test_one_that_is_rolled_back_gives_it_back(self, sqlite_database: Database) -> None:
-        with pytest.raises(ValueError, match="no"), sqlite_database.transaction() as session:
+        with suppress(ValueError), sqlite_database.transaction() as session:
             session.execute(sa.text("SELECT 1"))
-            raise ValueError("no")
+            raise ValueError
         assert is_free(self.turn(sqlite_database))
 
     def test_one_whose_commit_fails_gives_it_back(self, sqlite_database: Database) -> None:
@@ -154,12 +154,10 @@ class TestTransactions:
         self, sqlite_database: Database
     ) -> None:
         stranger = sqlite3.connect(str(sqlite_database.engine.url.database), timeout=0)
-        with (
-            sqlite_database.transaction() as session,
-            pytest.raises(sqlite3.OperationalError, match="locked"),
-        ):
+        with sqlite_database.transaction() as session:
             session.execute(sa.text("SELECT 1"))
-            stranger.execute("BEGIN IMMEDIATE")
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                stranger.execute("BEGIN IMMEDIATE")
         stranger.close()
 
     def test_no_turn_in_time_is_a_database_that_does_not_answer(
