@@ -16,7 +16,7 @@ from hub.catalogue.repository import CatalogueRepository
 from hub.config import Settings
 from hub.db.repository import insert_or_get
 from hub.errors import Conflict, NotFound
-from hub.jobs.queue import enqueue
+from hub.jobs.queue import enqueue, gather
 from hub.kit.text import UNSURE_BELOW
 from hub.patients.service import Person, disagreements
 
@@ -375,11 +375,13 @@ def settle(session: Session, study: Study, *, reason: str, now: datetime, opens:
     )
     if not opens:
         enqueue(session, "worklist.open_exam", study_id=study.id, reason=reason)
-    # Also for recordings that are no DICOM objects: the note beside them is all that tells, without
-    # the database, what their sender said of the patient.
-    enqueue(session, "dicom.prepare_study", once_key=study.id, study_id=study.id)
-    if study.n_instances:  # what is no DICOM object goes to no DICOM node
+    if study.n_instances:
+        enqueue(session, "dicom.prepare_study", once_key=study.id, study_id=study.id)
         enqueue(session, "dicom.forward_study", once_key=study.id, study_id=study.id)
+    else:
+        # No DICOM objects, nothing to prepare: but the note beside the recordings is all that tells,
+        # without the database, what their sender said of the patient.
+        gather(session, "catalogue.note_studies", "study_ids", study.id)
 
 
 def quarantine(

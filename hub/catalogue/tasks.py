@@ -1,11 +1,14 @@
 """Background work of the catalogue: settling studies that have gone quiet."""
 
 from hub.catalogue.corrections_repository import CorrectionRepository
+from hub.catalogue.notes import write_note
 from hub.catalogue.repository import CatalogueRepository
 from hub.catalogue.service import settle
 from hub.context import Context
+from hub.errors import StoreUnavailable
 from hub.jobs.queue import enqueue
 from hub.jobs.registry import job, scheduled
+from storage.errors import StorageError
 
 
 @job("catalogue.settle")
@@ -33,6 +36,18 @@ def settle_overdue_studies(context: Context) -> None:
             study = repository.lock_study(waiting.id)
             if study is not None and study.settled_at is None and study.settle_due_at <= now:
                 settle(session, study, reason="quiet", now=now)
+
+
+@job("catalogue.note_studies", queue="heavy")
+def note_studies(context: Context, *, study_ids: list[str]) -> None:
+    """Note beside settled studies without DICOM objects what their files do not say."""
+    try:
+        for study_id in study_ids:
+            write_note(context, study_id)
+    except StorageError as error:
+        if not error.retriable:
+            raise
+        raise StoreUnavailable from error
 
 
 @job("catalogue.charset_changed")

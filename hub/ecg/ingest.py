@@ -116,6 +116,12 @@ Opens = Callable[[Session, Study, Outcome], None]
 StudyOf = Callable[[Session, NewRecording], str]
 """Names the study that a recording joins, in the transaction that enters it; empty for its own."""
 
+Entered = tuple[str, Study, Outcome]
+"""Row id of the recording, its study, and what became of it."""
+
+Enter = Callable[[Callable[[Session], Entered]], Entered]
+"""Runs what enters a recording in a transaction, and returns its result once that is committed."""
+
 
 def receive(
     context: Context,
@@ -126,6 +132,8 @@ def receive(
     details: EcgDetails | None = None,
     study_of: StudyOf | None = None,
     opens: Opens | None = None,
+    waveform: Waveform | None = None,
+    enter: Enter | None = None,
 ) -> EcgReceipt:
     """Keep one recording that did not come as DICOM. Returns only when bytes and row are durable.
 
@@ -139,6 +147,10 @@ def receive(
         Whether it belongs into a study that is here already.
     opens : callable, optional
         Opens the exam; without it a job does.
+    waveform : Waveform, optional
+        What reading the files gave, if somebody has done it.
+    enter : callable, optional
+        Runs the transaction; without it, it is one of its own.
 
     Raises
     ------
@@ -151,7 +163,7 @@ def receive(
     """
     details = checked(details or EcgDetails())
     now = context.clock()
-    waveform = read_ecg(files)
+    waveform = waveform or read_ecg(files)
     if waveform.format == "dicom":
         raise UnknownFormat("a DICOM object is filed as such", seen="DICOM")
     named = {bare_name(name): data for name, data in files.items()}
@@ -174,18 +186,26 @@ def receive(
         onset_at=details.onset_at,
         **_identity(details.person, waveform),
     )
-    with context.db.transaction() as session:
+
+    def entered(session: Session) -> Entered:
         joined = study_of(session, new) if study_of else ""
-        new = replace(new, study_uid=joined or new.study_uid)
+        joining = replace(new, study_uid=joined) if joined else new
         recording, study, outcome = catalogue.register_recording(
-            session, new, origin, settings=context.settings, now=now, opens=opens is not None
+            session, joining, origin, settings=context.settings, now=now, opens=opens is not None
         )
         if outcome is Outcome.RESENT and _differs(details, study):
             raise SentDifferently(study_uid=study.study_uid)
         if opens is not None:
             opens(session, study, outcome)
+        return recording.id, study, outcome
+
+    if enter is None:
+        with context.db.transaction() as session:
+            recording_id, study, outcome = entered(session)
+    else:
+        recording_id, study, outcome = enter(entered)
     log.info("recording_received", study_uid=study.study_uid, outcome=str(outcome), files=len(files))
-    return EcgReceipt(study, recording.id, outcome, waveform, new.warnings)
+    return EcgReceipt(study, recording_id, outcome, waveform, new.warnings)
 
 
 def checked(details: EcgDetails) -> EcgDetails:

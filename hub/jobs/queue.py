@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from hub.db.session import Database
 from hub.jobs import repository
 from hub.jobs.registry import check_ids, load_tasks, queue_of
 from hub.jobs.system import client_of
@@ -12,6 +13,8 @@ from hub.kit.ids import new_id
 
 if TYPE_CHECKING:
     from dbos import EnqueueOptions
+
+_GATHERED = "hub_jobs_gathered"
 
 
 def enqueue(
@@ -61,6 +64,24 @@ def enqueue(
                 return _insert(session, options, delay_seconds, ids)
         except dbos_errors.DBOSQueueDeduplicatedError:
             continue  # another transaction wrote the same key meanwhile, and has committed: join that one
+
+
+def gather(session: Session, name: str, key: str, value: Any) -> None:
+    """Have one job done for all that a transaction gathers under `name`: its argument `key` is the list.
+
+    For small work that many things in one transaction make necessary. The list may name what
+    a savepoint has rolled back.
+    """
+    gathered: dict[tuple[str, str], list[Any]] = session.info.setdefault(_GATHERED, {})
+    gathered.setdefault((name, key), []).append(value)
+
+
+def _enqueue_gathered(session: Session) -> None:
+    for (name, key), values in session.info.pop(_GATHERED, {}).items():
+        enqueue(session, name, **{key: values})
+
+
+Database.before_commit.append(_enqueue_gathered)
 
 
 def prepare(engine: Engine) -> None:

@@ -20,7 +20,7 @@ from hub.catalogue.repository import CatalogueRepository
 from hub.context import Context
 from hub.ecg.sources import EcgSource, ecg_sources, load
 from hub.ecg.waveform import Waveform
-from hub.errors import HubError, Retriable
+from hub.errors import HubError, NotFound, Retriable
 from hub.jobs.queue import enqueue
 from hub.worklist import placing
 from hub.worklist.ecg_document import document_of
@@ -142,6 +142,21 @@ def stored(context: Context, source_id: str) -> EcgAnalysis | None:
     with context.db.reading() as session:
         known = EcgRepository(session).analysis(source_id)
     return known if is_current(known, context.settings.ecg_profile) else None
+
+
+def read_again(context: Context, study_id: str, source_id: str) -> Waveform:
+    """Return an ECG as it lies in the store.
+
+    Raises
+    ------
+    HubError
+        It is not there any more, the store does not answer, or it cannot be read.
+    """
+    with context.db.reading() as session:
+        found = [source for source in ecg_sources(session, study_id) if source.id == source_id]
+    if not found:
+        raise NotFound("the study does not have this ECG", source_id=source_id)
+    return load(context.store, found[0])
 
 
 def keep(session: Session, context: Context, rows: Collection[EcgAnalysis], study_id: str) -> None:

@@ -24,6 +24,7 @@ from hub.ecg.errors import PatientDiffers
 from hub.ecg.grouping import Group
 from hub.ecg.ingest import EcgDetails, EcgReceipt
 from hub.ecg.read import read_ecg
+from hub.ecg.waveform import Waveform
 from hub.errors import HubError
 from hub.jobs.queue import enqueue
 from hub.patients import service as patients
@@ -32,6 +33,7 @@ from hub.patients.service import Person
 from hub.sites.models import Site
 from hub.worklist import ecg_analysis, matching
 from hub.worklist.ecg_turns import TURNS
+from hub.worklist.ecg_writes import WRITES, T
 from hub.worklist.models import EcgAnalysis, Exam
 from hub.worklist.repository import WorklistRepository
 from hub.worklist.states import SIGNED_STATES, State
@@ -78,6 +80,7 @@ def keep(
     details: EcgDetails,
     *,
     pressing: bool = False,
+    waveform: Waveform | None = None,
     taken_in: Callable[[], None] = lambda: None,
 ) -> Kept:
     """Keep one ECG under a site, put its exam on the worklist, and have it analysed.
@@ -85,7 +88,9 @@ def keep(
     Parameters
     ----------
     pressing : bool
-        It is analysed before others, whatever its sender says of it.
+        It is taken in and analysed before others, whatever its sender says of it.
+    waveform : Waveform, optional
+        What reading the files gave, if somebody has done it.
     taken_in : callable
         Called once the ECG is durable and on the worklist; the analysis follows.
 
@@ -94,21 +99,27 @@ def keep(
     HubError
         It is not kept; the error says why, and whether trying again can help.
     """
-    opening = _Opening(context, details)
-    receipt = _file(context, group, origin, site, details, opening)
-    taken_in()
     pressing = pressing or details.chest_pain or details.urgency in _PRESSING
+    opening = _Opening(context, details, pressing)
+    receipt = _file(context, group, origin, site, details, waveform, opening)
+    taken_in()
     analysis = _analysed(context, receipt, pressing=pressing)
-    with context.db.reading() as session:
-        return Kept(receipt, analysis, _number(session, receipt, origin.site_id))
+    return Kept(receipt, analysis, opening.number or _number(context, receipt, origin.site_id))
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Opening:
     """Puts the exam on the worklist, in the transaction that enters the recording."""
 
     context: Context
     details: EcgDetails
+    pressing: bool
+    number: str = ""
+    """Of the exam, once it is there."""
+
+    def write(self, work: Callable[[Session], T]) -> T:
+        """Run the transaction."""
+        return WRITES.write(self.context, work, pressing=self.pressing)
 
     def __call__(self, session: Session, study: Study, outcome: Outcome) -> None:
         """Open the exam; should that fail, a job does it, as the ECG must not be lost by it."""
@@ -120,21 +131,29 @@ class _Opening:
             enqueue(session, "worklist.open_exam", study_id=study.id, reason=study.settle_reason)
 
     def _open(self, session: Session, study: Study, outcome: Outcome) -> None:
-        exam = WorklistRepository(session).exam_of_study(study.id)
-        if outcome is Outcome.RESENT and exam is not None:
-            return
-        if exam is not None:
-            exam.ecg_verdict = ""  # of what has come now nothing is known yet
-        settings, now = self.context.settings, self.context.clock()
-        matching.open_exam(session, study.id, study.settle_reason, settings=settings, now=now)
+        self.number = ""
+        first = outcome is Outcome.STORED and (study.n_recordings, study.n_instances) == (1, 0)
+        exam = None if first else WorklistRepository(session).exam_of_study(study.id)
+        if exam is None or outcome is not Outcome.RESENT:
+            if exam is not None:
+                exam.ecg_verdict = ""  # of what has come now nothing is known yet
+            settings, now = self.context.settings, self.context.clock()
+            exam = matching.open_exam(session, study.id, study.settle_reason, settings=settings, now=now)
+        self.number = exam.number if exam else ""
 
 
 def _file(  # noqa: PLR0917 - what is kept, where it is from and what was said of it
-    context: Context, group: Group, origin: Origin, site: Site, details: EcgDetails, opening: _Opening
+    context: Context,
+    group: Group,
+    origin: Origin,
+    site: Site,
+    details: EcgDetails,
+    waveform: Waveform | None,
+    opening: _Opening,
 ) -> EcgReceipt:
     if group.dicom:
-        receipt = _file_dicom(context, group, origin, site, details)
-        _open(context, receipt, details, opening)
+        receipt = _file_dicom(context, group, origin, site, details, waveform)
+        _open(receipt, details, opening)
         return receipt
     return ingest.receive(
         context,
@@ -144,13 +163,20 @@ def _file(  # noqa: PLR0917 - what is kept, where it is from and what was said o
         details=details,
         study_of=lambda session, new: _study_of_order(session, new, site.id),
         opens=opening,
+        waveform=waveform,
+        enter=opening.write,
     )
 
 
-def _file_dicom(
-    context: Context, group: Group, origin: Origin, site: Site, details: EcgDetails
+def _file_dicom(  # noqa: PLR0917 - as above
+    context: Context,
+    group: Group,
+    origin: Origin,
+    site: Site,
+    details: EcgDetails,
+    waveform: Waveform | None,
 ) -> EcgReceipt:
-    waveform = read_ecg(group.files)
+    waveform = waveform or read_ecg(group.files)
     file = group.files[group.name]
     meta, offset = split(file)
     header = read_header(file[offset:], meta.transfer_syntax, sop_class=meta.sop_class)
@@ -242,27 +268,31 @@ def _analysed(context: Context, receipt: EcgReceipt, *, pressing: bool) -> EcgAn
         _patience.release()
 
 
-def _open(context: Context, receipt: EcgReceipt, details: EcgDetails, opening: _Opening) -> None:
+def _open(receipt: EcgReceipt, details: EcgDetails, opening: _Opening) -> None:
     """Put the exam of a DICOM object that was filed on the worklist now; or leave it to its job."""
+
+    def open_it(session: Session) -> None:
+        study = CatalogueRepository(session).lock_study(receipt.study_id)
+        if study is None:
+            return
+        if receipt.outcome is not Outcome.RESENT:
+            said = Said(details.clinical_question, details.urgency, details.chest_pain, details.onset_at)
+            catalogue.say_more(study, said)
+        opening(session, study, receipt.outcome)
+
     try:
-        with context.db.transaction() as session:
-            study = CatalogueRepository(session).lock_study(receipt.study_id)
-            if study is None:
-                return
-            if receipt.outcome is not Outcome.RESENT:
-                said = Said(details.clinical_question, details.urgency, details.chest_pain, details.onset_at)
-                catalogue.say_more(study, said)
-            opening(session, study, receipt.outcome)
+        opening.write(open_it)
     except HubError as error:
         log.warning("exam_not_opened", study_uid=receipt.study_uid, error=error.code)
 
 
-def _number(session: Session, receipt: EcgReceipt, site_id: str) -> str:
+def _number(context: Context, receipt: EcgReceipt, site_id: str) -> str:
     """Return the number of the exam that has or will have this recording; empty when it is not known yet."""
-    repository = WorklistRepository(session)
-    exam = repository.exam_of_study(receipt.study_id)
-    if exam is not None:
-        return exam.number
-    study = CatalogueRepository(session).study(receipt.study_id)
-    order = repository.order_for(site_id, study.accession, study.study_uid) if study else None
-    return order.accession if order else ""
+    with context.db.reading() as session:
+        repository = WorklistRepository(session)
+        exam = repository.exam_of_study(receipt.study_id)
+        if exam is not None:
+            return exam.number
+        study = CatalogueRepository(session).study(receipt.study_id)
+        order = repository.order_for(site_id, study.accession, study.study_uid) if study else None
+        return order.accession if order else ""

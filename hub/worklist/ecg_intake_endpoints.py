@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -21,10 +21,11 @@ from hub.context import Context
 from hub.dicom.upload_endpoints import NothingSent
 from hub.ecg import ingest
 from hub.ecg.errors import RecordingTooLarge
-from hub.ecg.grouping import group_files
+from hub.ecg.grouping import Group, Refusal, group_files
 from hub.ecg.ingest import EcgDetails
 from hub.ecg.limits import MAX_FILE_BYTES
 from hub.ecg.read import read_ecg
+from hub.ecg.waveform import Waveform
 from hub.errors import HubError, Malformed, Rejected, Retriable
 from hub.sites import service as sites
 from hub.web import i18n
@@ -81,8 +82,8 @@ class Sent:
 
     files: tuple[tuple[str, IO[bytes]], ...]
     fields: dict[str, str]
-    pressing: bool = False
-    """Whether a first look says that it may not be able to wait."""
+    looked: "Looked | None" = None
+    """What a first look has found; None when there was none."""
     leave: Callable[[], None] = lambda: None
     """Lets the next one in."""
 
@@ -90,6 +91,22 @@ class Sent:
     def size(self) -> int:
         """Bytes of all files."""
         return sum(file.seek(0, 2) for _, file in self.files)
+
+    def recordings(self) -> tuple[Sequence[Group], Sequence[Refusal]]:
+        """Return which files belong together, and which to nothing."""
+        return group_files([(name, _content(file)) for name, file in self.files])
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What a first look at a request has found, for whoever takes it in."""
+
+    groups: Sequence[Group]
+    refusals: Sequence[Refusal]
+    read: tuple[Waveform | None, ...]
+    """One for each group; None where it cannot be read: it is refused when its turn comes."""
+    pressing: bool
+    """Whether one of them may not be able to wait."""
 
 
 async def received(request: Request, actor: Sender) -> AsyncIterator[Sent]:
@@ -110,8 +127,8 @@ async def received(request: Request, actor: Sender) -> AsyncIterator[Sent]:
             if not _marked(sent.fields):
                 looks, admission = _admission(request)
                 async with looks:
-                    sent = replace(sent, pressing=await run_in_threadpool(_first_look, sent))
-                if not sent.pressing:
+                    sent = replace(sent, looked=await run_in_threadpool(_first_look, sent))
+                if not (sent.looked and sent.looked.pressing):
                     await admitted.enter_async_context(admission)
             yield replace(sent, leave=_from_thread(admitted))
 
@@ -146,15 +163,20 @@ def _from_thread(admitted: AsyncExitStack) -> Callable[[], None]:
     return leave
 
 
-def _first_look(sent: Sent) -> bool:
-    """Tell whether one of the ECGs sent stands out; what cannot be read is refused when its turn comes."""
+def _first_look(sent: Sent) -> Looked | None:
+    """Read the ECGs sent and tell whether one of them stands out; None when they are too large for that."""
     if sent.size > LOOKED_AT_BYTES:
-        return False
+        return None
+    groups, refusals = sent.recordings()
+    read = tuple(_read(group) for group in groups)
+    return Looked(groups, refusals, read, any(suspicious(each) for each in read if each is not None))
+
+
+def _read(group: Group) -> Waveform | None:
     try:
-        groups, _ = group_files([(name, _content(file)) for name, file in sent.files])
-        return any(suspicious(read_ecg(group.files)) for group in groups)
+        return read_ecg(group.files)
     except HubError:
-        return False
+        return None
 
 
 def _nothing() -> None:
@@ -194,13 +216,22 @@ def upload_ecg(
     lang = language_of(request)
     accepted: list[dict[str, Any]] = []
     with _room(sent.size):
-        groups, refusals = group_files([(name, _content(file)) for name, file in sent.files])
-        refused = [_refused(refusal.name, refusal.error, lang) for refusal in refusals]
+        looked = sent.looked or _unlooked(sent)
+        refused = [_refused(refusal.name, refusal.error, lang) for refusal in looked.refusals]
         # Of several recordings the others still have to be taken in.
-        taken_in = sent.leave if len(groups) == 1 else _nothing
-        for group in groups:
+        taken_in = sent.leave if len(looked.groups) == 1 else _nothing
+        for group, waveform in zip(looked.groups, looked.read, strict=True):
             try:
-                kept = keep(context, group, origin, site, details, pressing=sent.pressing, taken_in=taken_in)
+                kept = keep(
+                    context,
+                    group,
+                    origin,
+                    site,
+                    details,
+                    pressing=looked.pressing,
+                    waveform=waveform,
+                    taken_in=taken_in,
+                )
             except Retriable:
                 raise
             except HubError as error:
@@ -214,6 +245,11 @@ def upload_ecg(
     else:
         body |= {"code": refused[0]["code"], "message": refused[0]["message"]}
     return JSONResponse(body, ACCEPTED if accepted else NOTHING)
+
+
+def _unlooked(sent: Sent) -> Looked:
+    groups, refusals = sent.recordings()
+    return Looked(groups, refusals, (None,) * len(groups), pressing=False)
 
 
 def details_of(fields: dict[str, str], context: Context) -> EcgDetails:

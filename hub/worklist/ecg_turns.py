@@ -1,18 +1,18 @@
-"""Whose ECG is analysed next: what presses first, then the newest; the work is done in a process of its own.
+"""Whose ECG is analysed next: what presses first, then the newest; processes of their own do the work.
 
 Nothing is kept here that is not durable already. What is lost with this process, or stays behind
-when more ECGs arrive than can be analysed, is taken up by `worklist.analyse_left`.
+when very many more ECGs arrive than can be analysed, is taken up by `worklist.analyse_left`.
 """
 
-import heapq
 import multiprocessing
+import os
 import signal
 import threading
 import time
+from collections import deque
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from itertools import count
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -26,19 +26,24 @@ from hub.kit.clock import utcnow
 from hub.worklist import ecg_analysis
 from hub.worklist.ecg_analysis import Person
 from hub.worklist.ecg_look import suspicious
+from hub.worklist.ecg_writes import WRITES
 from hub.worklist.models import EcgAnalysis
 
 log = structlog.get_logger()
 
-WAITING_AT_MOST = 128
-"""ECGs whose samples are held in memory, half a megabyte each; the least pressing is let go."""
+HELD_AT_MOST = 128
+"""ECGs whose samples are held in memory, half a megabyte each; those of others are read again."""
+
+WAITING_AT_MOST = 10_000
+"""ECGs that wait here; should more come, the one that has waited longest is left to the job."""
 
 LEFT_SECONDS = 60.0
-"""An ECG that has waited longer is left to the job."""
+"""Of an ECG that has waited longer, the job may have seen to it."""
 
 HUNG_SECONDS = 60.0
-THREADS = 2
-"""While one stores what was found, the other has the next analysed."""
+
+BEHIND = 10
+"""By so much the process of routine analyses stands behind all others (nice): they never hold up intake."""
 
 
 class AnalystGone(Retriable):
@@ -49,9 +54,15 @@ class Analyst:
     """Analyses one ECG at a time: in a process of its own once `start` was called, before that in this one.
 
     In one process with everything else, each analysis would hold up the pages and the next sender.
+
+    Parameters
+    ----------
+    behind : int
+        By how much its process lets others go first when the processor is wanted (nice).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, behind: int = 0) -> None:
+        self._behind = behind
         self.turn = threading.Lock()
         self._pipe: Connection | None = None
         self._process: Any = None
@@ -100,7 +111,10 @@ class Analyst:
         spawn = multiprocessing.get_context("spawn")  # a fork would copy threads' locks as they stand
         self._pipe, theirs = spawn.Pipe()
         self._process = spawn.Process(
-            target=_serve, args=(theirs, *(self._settings or ())), name="ecg-analyst", daemon=True
+            target=_serve,
+            args=(theirs, self._behind, *(self._settings or ())),
+            name="ecg-analyst",
+            daemon=True,
         )
         self._process.start()
         theirs.close()
@@ -114,8 +128,9 @@ class Analyst:
         self._pipe = self._process = None
 
 
-def _serve(pipe: Connection, level: str, style: Any) -> None:
+def _serve(pipe: Connection, behind: int, level: str, style: Any) -> None:
     """Analyse what comes through the pipe until its other end is gone."""
+    os.nice(behind)
     from hub.ecg.analysis.analyse import DEFAULT_PROFILE
 
     logging.configure(level, style)
@@ -130,25 +145,36 @@ def _serve(pipe: Connection, level: str, style: Any) -> None:
             return
 
 
-@dataclass(order=True)
+@dataclass(eq=False)
 class _Waiting:
-    """One ECG in the queue; the smallest is next."""
+    """One ECG in the queue."""
 
-    order: tuple[int, int]
-    context: Context = field(compare=False)
-    what: tuple[Any, ...] = field(compare=False)
-    answer: "Future[EcgAnalysis | None]" = field(compare=False)
-    since: float = field(compare=False)
+    context: Context
+    study_id: str
+    source_id: str
+    waveform: Waveform | None
+    """None once too many are held: it is read again."""
+    person: Person
+    now: datetime
+    pressing: bool
+    answer: "Future[EcgAnalysis | None]"
+    since: float
 
 
 class Turns:
-    """ECGs that wait to be analysed, and the threads that see to it."""
+    """ECGs that wait to be analysed, and the threads that see to it.
 
-    def __init__(self, analyst: Analyst) -> None:
-        self.analyst = analyst
-        self._heap: list[_Waiting] = []
+    Parameters
+    ----------
+    pressing, routine : Analyst
+        What presses has a process to itself: it waits for no other analysis, and for no processor.
+    """
+
+    def __init__(self, pressing: Analyst, routine: Analyst) -> None:
+        self.analysts = {True: pressing, False: routine}
+        self._queues: dict[bool, deque[_Waiting]] = {True: deque(), False: deque()}
+        self._held: deque[_Waiting] = deque()
         self._changed = threading.Condition()
-        self._numbers = count(1)
         self._threads: list[threading.Thread] = []
 
     def submit(  # noqa: PLR0917 - what is analysed, whose it is, and how much it presses
@@ -167,52 +193,66 @@ class Turns:
         Of what presses the oldest is first. Of the others the newest is: its sender still waits
         for the answer, and the patient is still on the couch.
         """
-        number = next(self._numbers)
-        what = (study_id, source_id, waveform, person, context.settings.ecg_profile, now)
-        order = (0, number) if pressing else (1, -number)
-        waiting = _Waiting(order, context, what, Future(), time.monotonic())
+        waiting = _Waiting(
+            context, study_id, source_id, waveform, person, now, pressing, Future(), time.monotonic()
+        )
         with self._changed:
-            heapq.heappush(self._heap, waiting)
-            if len(self._heap) > WAITING_AT_MOST:
-                last = max(self._heap)
-                self._heap.remove(last)
-                heapq.heapify(self._heap)
-                last.answer.set_result(None)
+            queue = self._queues[pressing]
+            queue.append(waiting)
+            if len(queue) > WAITING_AT_MOST and not pressing:
+                queue.popleft().answer.set_result(None)
+            self._held.append(waiting)
+            if len(self._held) > HELD_AT_MOST:
+                self._held.popleft().waveform = None
             self._employ()
-            self._changed.notify()
+            self._changed.notify_all()
         return waiting.answer
 
-    def _employ(self) -> None:
-        while len(self._threads) < THREADS:
-            thread = threading.Thread(target=self._work, name="ecg-turns", daemon=True)
-            self._threads.append(thread)
-            thread.start()
+    def waiting(self) -> int:
+        """Return how many ECGs wait here."""
+        with self._changed:
+            return sum(map(len, self._queues.values()))
 
-    def _work(self) -> None:
+    def _employ(self) -> None:
+        if not self._threads:
+            for pressing in self._queues:
+                thread = threading.Thread(target=self._work, args=(pressing,), name="ecg-turns", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+
+    def _work(self, pressing: bool) -> None:
+        queue = self._queues[pressing]
         while True:
             with self._changed:
-                while not self._heap:
+                while not queue:
                     self._changed.wait()
-                waiting = heapq.heappop(self._heap)
-            waiting.answer.set_result(self._served(waiting))
+                waiting = queue.popleft() if pressing else queue.pop()
+                waveform, waiting.waveform = waiting.waveform, None
+            waiting.answer.set_result(self._served(waiting, waveform))
 
-    def _served(self, waiting: _Waiting) -> EcgAnalysis | None:
-        if time.monotonic() - waiting.since > LEFT_SECONDS:
-            return None
-        study_id, source_id = waiting.what[:2]
+    def _served(self, waiting: _Waiting, waveform: Waveform | None) -> EcgAnalysis | None:
+        context, study_id, source_id = waiting.context, waiting.study_id, waiting.source_id
         begun = time.monotonic()
         try:
-            row = self.analyst.row(waiting.what)
+            if begun - waiting.since > LEFT_SECONDS and (row := ecg_analysis.stored(context, source_id)):
+                return row
+            waveform = waveform or ecg_analysis.read_again(context, study_id, source_id)
+            profile = context.settings.ecg_profile
+            what = (study_id, source_id, waveform, waiting.person, profile, waiting.now)
+            row = self.analysts[waiting.pressing].row(what)
             made = time.monotonic()
-            with waiting.context.db.transaction() as session:
-                ecg_analysis.keep(session, waiting.context, [row], study_id)
+            WRITES.write(
+                context,
+                lambda session: ecg_analysis.keep(session, context, [row], study_id),
+                pressing=waiting.pressing,
+            )
         except Exception as error:  # the thread must not end; the ECG is durable and the job sees to it
             log.exception("ecg_analysis_not_kept", source_id=source_id, error=type(error).__name__)
             return None
         log.info(
             "ecg_analysed",
             source_id=source_id,
-            pressing=waiting.order[0] == 0,
+            pressing=waiting.pressing,
             waited=round(begun - waiting.since, 3),
             made=round(made - begun, 3),
             kept=round(time.monotonic() - made, 3),
@@ -220,15 +260,16 @@ class Turns:
         return row
 
 
-TURNS = Turns(Analyst())
-"""The queue of this process."""
+TURNS = Turns(Analyst(), Analyst(BEHIND))
+"""The queues of this process."""
 
 
 def warm_up(level: str, style: str) -> None:
-    """Start the process that analyses, and load what a first look needs, without waiting for either."""
+    """Start the processes that analyse, and load what a first look needs, without waiting for either."""
 
     def load() -> None:
-        TURNS.analyst.start(level, style)
+        for analyst in TURNS.analysts.values():
+            analyst.start(level, style)
         suspicious(ecg_analysis.made_up())
 
     threading.Thread(target=load, name="ecg-warm-up", daemon=True).start()

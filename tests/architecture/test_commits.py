@@ -23,7 +23,7 @@ EDGES = (
     "hub/worklist/names.py",  # studies corrected together, each for itself
     "hub/worklist/ecg_analysis.py",  # a recording is analysed between what it asks and what it stores
     "hub/worklist/ecg_intake.py",  # durable first, then on the worklist, then analysed: each by itself
-    "hub/worklist/ecg_turns.py",  # what another process has found is stored when it comes
+    "hub/worklist/ecg_writes.py",  # several ECGs' rows together; each of those who wait ends there
     "hub/worklist/ecg_watch.py",  # one look into a folder
     "*pages.py",
     "*endpoints.py",

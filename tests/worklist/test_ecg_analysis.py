@@ -158,7 +158,7 @@ class TestOnReceipt:
         self, sqlite_world: World, sender: TestClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(ecg_intake, "TURN_SECONDS", 0.01)
-        with TURNS.analyst.turn:
+        with TURNS.analysts[True].turn:
             item = accepted(sender, slow(), **PATIENT)
             assert item["not_analysed"] == "later"
             assert sqlite_world.exam_of(item["study_uid"]).priority == 2
@@ -170,11 +170,11 @@ class TestOnReceipt:
         def gone(*_: object) -> None:
             raise AnalystGone
 
-        monkeypatch.setattr(TURNS.analyst, "row", gone)
+        monkeypatch.setattr(TURNS.analysts[True], "row", gone)
         item = accepted(sender, slow(), **PATIENT)
         assert (item["not_analysed"], item["outcome"]) == ("later", "stored")
         analyse_left(sqlite_world.context)
-        assert {job.name for job in sqlite_world.run_jobs()} <= {"dicom.prepare_study"}
+        assert {job.name for job in sqlite_world.run_jobs()} <= {"catalogue.note_studies"}
         sqlite_world.clock.advance(seconds=LEFT_SECONDS + 1)
         analyse_left(sqlite_world.context)
         sqlite_world.run_jobs()

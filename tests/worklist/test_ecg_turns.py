@@ -2,6 +2,7 @@
 
 import re
 import threading
+from concurrent.futures import Future
 from datetime import UTC, datetime
 
 import numpy as np
@@ -42,36 +43,73 @@ class Noting(Analyst):
             raise AnalystGone
 
 
-def test_what_presses_goes_first_then_the_newest(
+class Queue:
+    """Turns of two analysts that note, and names sent to them."""
+
+    def __init__(self, world: World) -> None:
+        self.pressing, self.routine = Noting(), Noting()
+        self.turns = Turns(self.pressing, self.routine)
+        self._context, self._waveform = world.context, at(b"500")
+
+    def sent(self, name: str, *, pressing: bool = False) -> "Future[EcgAnalysis | None]":
+        context, waveform = self._context, self._waveform
+        return self.turns.submit(context, "study", name, waveform, Person(), NOW, pressing=pressing)
+
+
+def test_what_presses_waits_for_nothing_else_then_the_newest_is_first(sqlite_world: World) -> None:
+    queue = Queue(sqlite_world)
+    answers = [queue.sent("at work")]
+    queue.routine.begun.acquire(timeout=30)
+    answers += [queue.sent("old"), queue.sent("pain", pressing=True)]
+    queue.pressing.begun.acquire(timeout=30)
+    answers += [queue.sent("new"), queue.sent("slow", pressing=True), queue.sent("late", pressing=True)]
+    queue.pressing.go.set()
+    assert [answers[place].result(30) for place in (2, 4, 5)] == [None] * 3
+    assert queue.pressing.asked == ["pain", "slow", "late"]
+    assert queue.routine.asked == []
+    queue.routine.go.set()
+    assert [answer.result(30) for answer in answers] == [None] * 6
+    assert queue.routine.asked == ["at work", "new", "old"]
+
+
+def test_too_many_leave_those_that_waited_longest_to_the_job_but_nothing_that_presses(
     sqlite_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hub.worklist.ecg_turns.THREADS", 1)
-    analyst = Noting()
-    turns, waveform = Turns(analyst), at(b"500")
-
-    def sent(name: str, *, pressing: bool = False) -> object:
-        return turns.submit(sqlite_world.context, "study", name, waveform, Person(), NOW, pressing=pressing)
-
-    answers = [sent("at work")]
-    analyst.begun.acquire(timeout=30)
-    answers += [sent("old"), sent("pain", pressing=True), sent("new"), sent("slow", pressing=True)]
-    analyst.go.set()
-    assert [answer.result(30) for answer in answers] == [None] * 5
-    assert analyst.asked == ["at work", "pain", "slow", "new", "old"]
-
-
-def test_too_many_leave_the_least_pressing_to_the_job(
-    sqlite_world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("hub.worklist.ecg_turns.THREADS", 0)
     monkeypatch.setattr("hub.worklist.ecg_turns.WAITING_AT_MOST", 2)
-    turns, waveform = Turns(Analyst()), at(b"500")
-    answers = [
-        turns.submit(sqlite_world.context, "study", name, waveform, Person(), NOW, pressing=name == "pain")
-        for name in ("pain", "old", "new")
-    ]
-    assert [answer.done() for answer in answers] == [False, True, False]
+    queue = Queue(sqlite_world)
+    at_work = [queue.sent("one"), queue.sent("two", pressing=True)]
+    for analyst in (queue.routine, queue.pressing):
+        analyst.begun.acquire(timeout=30)
+    answers = [queue.sent(name, pressing=name.startswith("pain")) for name in ("pain 1", "old", "pain 2")]
+    answers += [queue.sent(name, pressing=name.startswith("pain")) for name in ("new", "pain 3", "newest")]
+    assert [answer.done() for answer in answers] == [False, True, False, False, False, False]
     assert answers[1].result() is None
+    assert queue.turns.waiting() == 5
+    queue.pressing.go.set()
+    queue.routine.go.set()
+    assert [answer.result(30) for answer in at_work + answers] == [None] * 8
+    assert queue.routine.asked == ["one", "newest", "new"]
+    assert queue.pressing.asked == ["two", "pain 1", "pain 2", "pain 3"]
+
+
+def test_samples_of_few_are_held_and_the_others_are_read_again(
+    sqlite_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.worklist.ecg_turns.HELD_AT_MOST", 1)
+    read: list[str] = []
+
+    def read_again(_context: object, _study: str, source_id: str) -> Waveform:
+        read.append(source_id)
+        return at(b"500")
+
+    monkeypatch.setattr("hub.worklist.ecg_analysis.read_again", read_again)
+    queue = Queue(sqlite_world)
+    answers = [queue.sent("at work")]
+    queue.routine.begun.acquire(timeout=30)
+    answers += [queue.sent("old"), queue.sent("new")]
+    queue.routine.go.set()
+    assert [answer.result(30) for answer in answers] == [None] * 3
+    assert (queue.routine.asked, read) == (["at work", "new", "old"], ["old"])
 
 
 def test_its_own_process_says_the_same_and_one_that_ends_is_replaced() -> None:
