@@ -6,14 +6,17 @@ so that the caller can put it into quarantine with the reason.
 """
 
 import contextlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import lru_cache
+from typing import BinaryIO
 
 from hub.dicom.elements import DOUBLE_PIXEL_DATA, FLOAT_PIXEL_DATA, Element, items
-from hub.dicom.source import Readable
+from hub.dicom.part10 import layout
+from hub.dicom.source import NotHereYet, Readable, Source
 from hub.dicom.values import Values, open_dataset
-from hub.errors import Rejected, TooLarge
+from hub.errors import HubError, Rejected, TooLarge
 from hub.kit.text import DecodedText, PersonName, decode_text, person_name
 from hub.kit.uids import BadUid, parse_uid
 
@@ -155,7 +158,75 @@ def read_header(
         The elements do not fit together, for instance when it is cut off.
     """
     with open_dataset(data, transfer_syntax, start) as values:
-        return _Reader(values, charset_override).header(transfer_syntax, sop_class)
+        reader = _Reader(values, charset_override)
+        return reader.header(transfer_syntax, sop_class, check_pixels(values))
+
+
+class ArrivingHeader:
+    """The header of an object that is still coming in, read while the rest is under way.
+
+    Made by `read_beginning`. It is the header that `read_header` gives once `complete` has
+    held the image against all the bytes.
+    """
+
+    def __init__(self, values: Values, header: InstanceHeader) -> None:
+        self._values = values
+        self._header = header
+
+    def complete(self, size: int, open_file: Callable[[], BinaryIO]) -> InstanceHeader:
+        """Return the header, now that the object is here.
+
+        Parameters
+        ----------
+        size : int
+            Of the object, in bytes, with what is before the data set.
+        open_file : callable
+            Gives the object for random access; it is asked for when the pixels have to be looked at.
+
+        Raises
+        ------
+        PixelsMissing, PixelsImpossible, PixelsTooLarge, BrokenDataset
+            As `read_header`.
+        """
+        element = self._values.pixel_element
+        assert element is not None  # else `read_beginning` gives none
+        self._values.source.arrived(size, open_file() if element.undefined else None)
+        return replace(self._header, pixels=check_pixels(self._values))
+
+
+def read_beginning(
+    first: bytes,
+    transfer_syntax: str,
+    charset_override: str | None = None,
+    *,
+    sop_class: str = "",
+    start: int = 0,
+) -> ArrivingHeader | None:
+    """Read the header of an image from the first bytes of its data set, as far as that can be done.
+
+    None when it takes more than is here: an object without pixels, one whose header is longer,
+    a deflated one, or one that cannot be filed. Then `read_header` answers once all is here.
+
+    Parameters
+    ----------
+    first : bytes
+        What came first, from the first byte of the data set on.
+    transfer_syntax, charset_override, sop_class, start
+        As `read_header`.
+    """
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    if transfer_syntax == DeflatedExplicitVRLittleEndian:
+        return None
+    source = Source.arriving(first, start)
+    try:
+        encoding = layout(transfer_syntax, source.read(start, 12))
+        values = Values(source, start, source.size, encoding)
+        if values.pixel_element is None:
+            return None
+        return ArrivingHeader(values, _Reader(values, charset_override).header(transfer_syntax, sop_class))
+    except (NotHereYet, HubError):
+        return None
 
 
 class _Reader:
@@ -166,7 +237,9 @@ class _Reader:
         self._override = override
         self._charset = "\\".join(values.codes(0x00080005))
 
-    def header(self, transfer_syntax: str, sop_class: str) -> InstanceHeader:
+    def header(
+        self, transfer_syntax: str, sop_class: str, pixels: HeaderPixels | None = None
+    ) -> InstanceHeader:
         code = self._values.code
         name_raw = self._values.raw(0x00100010)
         request = self._values.item(0x00400275, 0)
@@ -209,7 +282,7 @@ class _Reader:
             manufacturer=self._text(0x00080070),
             model=self._text(0x00081090),
             charset=self._charset,
-            pixels=check_pixels(self._values),
+            pixels=pixels,
         )
 
     def _text(self, tag: int, values: Values | None = None) -> DecodedText:

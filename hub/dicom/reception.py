@@ -15,6 +15,7 @@ from hub.context import Context
 from hub.dicom import ingest
 from hub.dicom.contexts import storage_classes, transfer_syntaxes
 from hub.dicom.group_commit import GroupCommit
+from hub.dicom.header import ArrivingHeader, InstanceHeader, read_beginning
 from hub.dicom.ingest import Announced, WrongObject
 from hub.dicom.part10 import file_header
 from hub.dicom.peers import known_device, storable, why_unknown
@@ -28,6 +29,9 @@ from storage.errors import StorageError
 from storage.staged import Staged
 
 log = structlog.get_logger()
+
+FIRST_BYTES = 64 * 1024
+"""Of a data set: the header is read from them while the rest comes in. A smaller object is here at once."""
 
 NOT_UNDERSTOOD = 0xC211
 """Cannot understand: of the range of PS3.4 Table B.2-1, for what nobody foresaw."""
@@ -67,6 +71,9 @@ class ObjectReception:
         self._staged: Staged | None = None
         self._failure: Exception | None = None
         self._offset = 0
+        self._device = known_device(peer)
+        self._first: bytearray | None = bytearray() if self._device else None
+        self._arriving: ArrivingHeader | None = None
         try:
             self._begin()
         except (HubError, OSError, MemoryError) as error:
@@ -94,6 +101,20 @@ class ObjectReception:
             self._staged.write(piece)
         except (StorageError, OSError, MemoryError) as error:
             self._failure = error
+            return
+        if self._first is not None:
+            self._first += piece[: FIRST_BYTES - len(self._first)]
+            if len(self._first) == FIRST_BYTES:
+                self._read_beginning()
+
+    def _read_beginning(self) -> None:
+        """Read the header now, while the sender is busy with the rest."""
+        assert self._first is not None  # it is asked for once
+        assert self._device is not None
+        first, self._first = bytes(self._first), None
+        self._arriving = read_beginning(
+            first, self._syntax, self._device.charset, sop_class=self._sop_class, start=self._offset
+        )
 
     def finish(self) -> int:
         """Name the object, enter its row, and return the status to answer with."""
@@ -126,7 +147,7 @@ class ObjectReception:
     def _file(self) -> None:
         staged = self._staged
         assert staged is not None  # only a failure leaves none
-        device = known_device(self._peer)
+        device = self._device
         announced = Announced(
             self._sop_instance[:64], self._syntax, storable(self._peer.calling_ae), self._peer.address
         )
@@ -142,13 +163,7 @@ class ObjectReception:
         )
         try:
             parse_uid(self._sop_instance)
-            header = ingest.header_of(
-                staged,
-                self._offset,
-                self._syntax,
-                charset=device.charset,
-                sop_class=self._sop_class,
-            )
+            header = self._header(staged, device.charset)
             if header.sop_uid != self._sop_instance:
                 raise WrongObject
         except HubError as error:
@@ -164,6 +179,13 @@ class ObjectReception:
             register=self._group.register,
         )
         log.info("instance_received", sop_uid=header.sop_uid, outcome=str(outcome), bytes=staged.size)
+
+    def _header(self, staged: Staged, charset: str | None) -> InstanceHeader:
+        if self._arriving is not None:
+            return self._arriving.complete(staged.size, staged.reader)
+        return ingest.header_of(
+            staged, self._offset, self._syntax, charset=charset, sop_class=self._sop_class
+        )
 
 
 def _fail(error: Exception) -> NoReturn:

@@ -13,6 +13,14 @@ _WINDOW = 64 * 1024
 _WINDOW_AFTER_JUMP = 4 * 1024
 
 
+_UNKNOWN = 1 << 62
+"""Size of an object that is still coming in."""
+
+
+class NotHereYet(Exception):
+    """What was asked for lies behind what has come in so far."""
+
+
 class Source:
     """Random access to bytes, through one window so that headers cost few reads."""
 
@@ -29,12 +37,27 @@ class Source:
             self._file = data
             self.size = data.seek(0, io.SEEK_END)
 
+    @classmethod
+    def arriving(cls, first: bytes, start: int) -> "Source":
+        """Return an object of which only some bytes from `start` on are here.
+
+        Until `arrived` everything that asks for others raises `NotHereYet`.
+        """
+        source = cls(memoryview(first))
+        source._start, source.size = start, _UNKNOWN
+        return source
+
+    def arrived(self, size: int, file: BinaryIO | None = None) -> None:
+        """Take note that the object is here as a whole: its size, and where to read it if that is needed."""
+        self.size, self._file = size, file
+
     def read(self, offset: int, length: int) -> bytes:
         """Return up to `length` bytes from `offset`; fewer where the object ends."""
         length = max(0, min(length, self.size - offset))
         begin = offset - self._start
         if begin < 0 or begin + length > len(self._window):
             if self._file is None:
+                self._require_all()
                 return b""
             self._file.seek(offset)
             if length >= _WINDOW:
@@ -45,9 +68,16 @@ class Source:
     def around(self, offset: int) -> tuple[memoryview, int]:
         """Return bytes and where `offset` is in them; at least 12 follow unless the object ends."""
         at = offset - self._start
-        if self._file is not None and (at < 0 or at + 12 > len(self._window)):
-            at = self._load(offset, 12)
+        if at < 0 or at + 12 > len(self._window):
+            if self._file is not None:
+                at = self._load(offset, 12)
+            else:
+                self._require_all()
         return self._window, at
+
+    def _require_all(self) -> None:
+        if self.size == _UNKNOWN:
+            raise NotHereYet
 
     def _load(self, offset: int, length: int) -> int:
         """Move the window to `offset`; a small one after a jump, because the next may be as far."""

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from datetime import datetime
+from functools import lru_cache
 
 ID_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 ID_CHECK = "10X98765432"
@@ -43,6 +44,7 @@ def mask_name(name: str) -> str:
     return name[:1] + "*" * min(max(len(name) - 1, 1), 3) if name else ""
 
 
+@lru_cache(maxsize=1024)  # asked of each object of a series
 def comparable_name(name: str) -> str:
     """Return a name without what typing varies: spaces, carets, dots, case, width.
 
@@ -68,6 +70,7 @@ def same_script(first: str, second: str) -> bool:
     return has_han(first) == has_han(second)
 
 
+@lru_cache(maxsize=1024)
 def has_han(text: str) -> bool:
     """Tell whether any character is a CJK ideograph, of whichever age."""
     return any(

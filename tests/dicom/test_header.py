@@ -3,7 +3,8 @@ import io
 import struct
 import tracemalloc
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pydicom
@@ -19,6 +20,7 @@ from hub.dicom.header import (
     PixelsMissing,
     PixelsTooLarge,
     UidMissing,
+    read_beginning,
     read_header,
 )
 from hub.dicom.part10 import split
@@ -34,6 +36,13 @@ SEEDS = [path.read_bytes() for path in sorted(DATA.glob("*.dcm")) if path.stat()
 def read_file(raw: bytes) -> InstanceHeader:
     meta, offset = split(raw)
     return read_header(raw[offset:], meta.transfer_syntax, sop_class=meta.sop_class)
+
+
+def read_or_error(read: Callable[[], InstanceHeader]) -> InstanceHeader | str:
+    try:
+        return read()
+    except HubError as error:
+        return type(error).__name__
 
 
 class TestReadHeader:
@@ -58,6 +67,34 @@ class TestReadHeader:
         assert (ours.pixels.rows, ours.pixels.columns) == (theirs.Rows, theirs.Columns)
         assert (ours.pixels.bits, ours.pixels.samples) == (theirs.BitsAllocated, theirs.SamplesPerPixel)
         assert ours.frames == int(theirs.get("NumberOfFrames", 1))
+
+    @pytest.mark.parametrize("path", IMAGES, ids=lambda path: path.name)
+    def test_while_the_object_comes_in(self, path: Path) -> None:
+        """However much is here first: nothing yet, or the header that all the bytes give."""
+        raw = path.read_bytes()
+        meta, offset = split(raw)
+        whole = read_or_error(lambda: read_file(raw))
+        took = 0
+        for length in {12, 300, 1000, 2000, 4000, 8000, len(raw) - offset}:
+            first = raw[offset : offset + length]
+            early = read_beginning(first, meta.transfer_syntax, sop_class=meta.sop_class, start=offset)
+            if early is not None:
+                took += 1
+                complete = partial(early.complete, len(raw), lambda: io.BytesIO(raw))
+                assert read_or_error(complete) == whole
+        assert took or isinstance(whole, str) or meta.transfer_syntax == DEFLATED
+
+    def test_an_image_that_is_cut_off_is_seen_when_its_end_has_come(self) -> None:
+        """The header was read from the first bytes; the pixels that it states never came."""
+        raw = build(
+            t00280010=short(0x00280010, 64),
+            t00280011=short(0x00280011, 64),
+            t7FE00010=element(0x7FE00010, "OW", bytes(64 * 64 * 2)),
+        )
+        early = read_beginning(raw[:-4000], EXPLICIT)
+        assert early is not None
+        with pytest.raises(PixelsMissing):
+            early.complete(len(raw) - 4000, lambda: io.BytesIO(raw))
 
     def test_reads_from_bytes_path_and_file_alike(self, tmp_path: Path) -> None:
         target = tmp_path / "dataset"
