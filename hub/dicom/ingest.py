@@ -6,7 +6,7 @@ comes, read there for what the catalogue needs, named durably, and only then ent
 
 import shutil
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -31,9 +31,6 @@ from storage.errors import StorageError
 from storage.staged import Staged
 
 log = structlog.get_logger()
-
-Register = Callable[[Arrival], Outcome]
-"""Enters an object whose bytes are durable, and returns once its row is committed."""
 
 
 class WrongObject(Rejected):
@@ -114,8 +111,7 @@ def header_of(
     return read_header(staged.reader(), transfer_syntax, charset, sop_class=sop_class, start=start)
 
 
-def file_staged(  # noqa: PLR0917 - what a filed object consists of
-    context: Context,
+def arrival_of(
     staged: Staged,
     header: InstanceHeader,
     start: int,
@@ -123,9 +119,8 @@ def file_staged(  # noqa: PLR0917 - what a filed object consists of
     site_code: str,
     *,
     said: SaidAlong | None = None,
-    register: Register | None = None,
-) -> Outcome:
-    """Name a staged object, then enter its row: object first, row second.
+) -> Arrival:
+    """Return a staged object as the catalogue enters it, under the key that `keep` is to give it.
 
     Parameters
     ----------
@@ -133,8 +128,6 @@ def file_staged(  # noqa: PLR0917 - what a filed object consists of
         Where the data set begins, in bytes.
     said : SaidAlong, optional
         What its sender said beside it.
-    register : callable, optional
-        How its row is entered; in a transaction of its own unless a group commits together.
     """
     facts = facts_of(header)
     if said is not None:
@@ -147,13 +140,13 @@ def file_staged(  # noqa: PLR0917 - what a filed object consists of
             onset_at=said.onset_at,
         )
     key = keys.instance_key(site_code, header.study_uid, header.sop_uid, staged.sha256)
+    return Arrival(facts, StoredFile(key, staged.size, staged.sha256), start, origin)
+
+
+def keep(staged: Staged, arrival: Arrival) -> None:
+    """Give a staged object its key, durably; raises `StoreUnavailable`. Object first, row second."""
     with _storing():
-        stored = staged.keep(key)
-    arrival = Arrival(facts, StoredFile(stored.key, stored.size, stored.sha256), start, origin)
-    if register is not None:
-        return register(arrival)
-    [outcome] = enter(context, [arrival], now=context.clock())
-    return outcome
+        staged.keep(arrival.file.key)
 
 
 def file_upload(  # noqa: PLR0917 - what, for whom, and what was said
@@ -194,7 +187,9 @@ def file_upload(  # noqa: PLR0917 - what, for whom, and what was said
             start = len(made)
         file.seek(0)
         shutil.copyfileobj(file, _Into(staged), 1 << 20)
-        outcome = file_staged(context, staged, header, start, origin, site_code, said=said)
+        arrival = arrival_of(staged, header, start, origin, site_code, said=said)
+        keep(staged, arrival)
+        [outcome] = enter(context, [arrival], now=context.clock())
     log.info("instance_received", sop_uid=header.sop_uid, outcome=str(outcome), bytes=staged.size)
     if outcome is Outcome.OTHER_PATIENT:
         raise PatientConflict

@@ -169,15 +169,8 @@ class ObjectReception:
         except HubError as error:
             ingest.keep_aside(self._context, staged, announced, origin, error.code, str(error))
             raise
-        outcome = ingest.file_staged(
-            self._context,
-            staged,
-            header,
-            self._offset,
-            origin,
-            device.site_code,
-            register=self._group.register,
-        )
+        arrival = ingest.arrival_of(staged, header, self._offset, origin, device.site_code)
+        outcome = self._group.register(arrival, lambda: ingest.keep(staged, arrival))
         log.info("instance_received", sop_uid=header.sop_uid, outcome=str(outcome), bytes=staged.size)
 
     def _header(self, staged: Staged, charset: str | None) -> InstanceHeader:

@@ -135,14 +135,9 @@ class Sending:
                 outcome = ingest.file_upload(self.context, staged.reader(), self.origin, self.site_code)
                 _judge(result, outcome)
                 return
-
-            def later(arrival: Arrival) -> Outcome:
-                self._waiting.append((result, arrival))
-                return Outcome.STORED
-
-            ingest.file_staged(
-                self.context, staged, header, start, self.origin, self.site_code, register=later
-            )
+            arrival = ingest.arrival_of(staged, header, start, self.origin, self.site_code)
+            ingest.keep(staged, arrival)
+            self._waiting.append((result, arrival))
 
     def _check(self, header: InstanceHeader, result: Result) -> None:
         result.sop_class, result.sop_uid = header.sop_class, header.sop_uid

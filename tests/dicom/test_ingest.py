@@ -8,13 +8,14 @@ import hashlib
 import re
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.exc import OperationalError
 
 from hub.audit.models import AuditEvent
@@ -31,7 +32,9 @@ from hub.errors import StoreUnavailable
 from hub.reports.store_check import check_store
 from hub.sites import service as sites
 from hub.sites.models import AssociationRefusal, Device
+from storage.base import Stored
 from storage.errors import StorageError
+from storage.staged import Staged
 from tests.dicom import test_listener
 from tests.dicom.samples import CT_CLASS, DATA, EXPLICIT, build, dataset_of, element, file_of
 from tests.dicom.test_listener import PROPOSALS, eventually, run
@@ -231,6 +234,65 @@ class TestSuccessMeansDurable:
         assert small.send(ct(), ae=ae) == NO_RESOURCES
         assert small.rows(Instance) == []
         assert small.rows(Quarantined) == []
+
+    def test_no_row_before_the_bytes_are_durable(
+        self, hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The sync is held up: the rows are written meanwhile, and nobody may see them."""
+        hospital.device()
+        begun, go_on, kept = threading.Event(), threading.Event(), Staged.keep
+
+        def held_up(staged: Staged, key: str) -> Stored:
+            begun.set()
+            assert go_on.wait(30)
+            return kept(staged, key)
+
+        monkeypatch.setattr(Staged, "keep", held_up)
+        with ThreadPoolExecutor(1) as pool:
+            sent = pool.submit(hospital.send, ct())
+            assert begun.wait(30)
+            assert hospital.rows(Instance) == []
+            assert not sent.done()
+            go_on.set()
+            assert sent.result(30) == SUCCESS
+        assert len(hospital.rows(Instance)) == 1
+
+    def test_bytes_that_do_not_become_durable_leave_no_row(
+        self, hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Planted: the disk fails at the end for one of eight that come at once; the others are filed."""
+        hospital.device()
+        kept = Staged.keep
+
+        def fails(staged: Staged, key: str) -> Stored:
+            if "/1.2.3.4.5-" in key:
+                raise StorageError("disk error")
+            return kept(staged, key)
+
+        monkeypatch.setattr(Staged, "keep", fails)
+        statuses = at_once(8, lambda n: hospital.send(ct(f"1.2.3.4.{n}"), sop=f"1.2.3.4.{n}"))
+        assert statuses == [SUCCESS] * 5 + [NO_RESOURCES] + [SUCCESS] * 2
+        rows = hospital.rows(Instance)
+        assert {row.sop_uid for row in rows} == {f"1.2.3.4.{n}" for n in range(8) if n != 5}
+        assert all(hospital.dataset(row) for row in rows)
+        assert hospital.tags().count(Tag.INSTANCE_RECEIVE) == 7
+
+    def test_a_store_that_transfers_is_waited_for_beforehand(
+        self, small: Hospital, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A transaction must not stay open while bytes go to another machine: it could write meanwhile."""
+        small.device()
+        kept = Staged.keep
+
+        def slow(staged: Staged, key: str) -> Stored:
+            with small.context.db.transaction() as session:
+                session.execute(text("UPDATE site SET name = name"))
+            return kept(staged, key)
+
+        monkeypatch.setattr(small.context.store, "local", False)
+        monkeypatch.setattr(Staged, "keep", slow)
+        assert small.send(ct()) == SUCCESS
+        assert len(small.rows(Instance)) == 1
 
     def test_a_store_that_fails_for_an_object_that_cannot_be_filed(
         self, small: Hospital, monkeypatch: pytest.MonkeyPatch
