@@ -42,6 +42,9 @@ class CatalogueRepository(Repository):
 
     def lock_study(self, study_id: str) -> Study | None:
         """Return a study and hold its row until the transaction ends."""
+        if self.session.get_bind().dialect.name == "sqlite":
+            # A transaction that writes is the only one: what it has read of a row holds.
+            return self.session.get(Study, study_id)
         return self.session.scalars(
             select(Study)
             .where(Study.id == study_id)

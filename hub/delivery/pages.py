@@ -19,9 +19,9 @@ from hub.web.deps import ContextDep, ReadingDep, SessionDep
 from hub.web.live import LiveEvent
 from hub.web.sse import events
 from hub.web.templating import render
+from hub.worklist.news import TOPIC
 from hub.worklist.reading import images_opened
 from hub.worklist.repository import WorklistRepository
-from hub.worklist.service import TOPIC
 from hub.worklist.states import State
 
 router = APIRouter(include_in_schema=False)

@@ -18,11 +18,11 @@ from hub.patients.models import Patient
 from hub.patients.repository import PatientRepository
 from hub.patients.service import Person
 from hub.sites.repository import SiteRepository
-from hub.web import live
 from hub.worklist import completeness, placing
 from hub.worklist.models import Exam, Order
+from hub.worklist.news import tell
 from hub.worklist.repository import WorklistRepository
-from hub.worklist.service import TOPIC, advance, begin, visible
+from hub.worklist.service import advance, begin, visible
 from hub.worklist.states import SIGNED_STATES, Event, State
 
 WAITING = frozenset({State.ORDERED, State.ARRIVED, State.PERFORMED, State.REJECTED})
@@ -271,7 +271,7 @@ def reconsider(
         exam.conflicts = _disagreements(session, order, study)
         if State(exam.state) is State.UNMATCHED:
             exam = _join_or_stay(session, actor, exam, study, reason, settings=settings, now=now)
-    live.publish(session, TOPIC, site_id=exam.site_id, exam_id=exam.id, state=exam.state)
+    tell(session, exam)
     return exam
 
 

@@ -11,10 +11,9 @@ from sqlalchemy.orm import Session
 
 from hub.catalogue.models import Study
 from hub.config import Settings
-from hub.web import live
 from hub.worklist import triage
 from hub.worklist.models import Exam
-from hub.worklist.service import TOPIC
+from hub.worklist.news import tell
 from hub.worklist.states import READING_STATES, SIGNED_STATES, State
 
 _STARTED = READING_STATES - {State.RECEIVING, State.REJECTED}
@@ -59,4 +58,4 @@ def place(session: Session, exam: Exam, *, settings: Settings) -> None:
     elif State(exam.state) not in SIGNED_STATES:
         exam.priority = triage.priority_of(in_force(exam))
     session.flush()
-    live.publish(session, TOPIC, site_id=exam.site_id, exam_id=exam.id, state=exam.state)
+    tell(session, exam)

@@ -10,10 +10,10 @@ from hub.auth.actor import Actor
 from hub.auth.roles import Permission
 from hub.config import Settings
 from hub.errors import Conflict
-from hub.web import live
 from hub.worklist.models import Exam
+from hub.worklist.news import tell
 from hub.worklist.repository import Filter, WorklistRepository
-from hub.worklist.service import TOPIC, OutOfScope, claim, visible
+from hub.worklist.service import OutOfScope, claim, visible
 
 
 class NothingToRead(Conflict):
@@ -72,5 +72,5 @@ def saw_late_objects(session: Session, actor: Actor, exam_id: str) -> Exam:
         address=actor.address,
         late_objects=seen,
     )
-    live.publish(session, TOPIC, site_id=exam.site_id, exam_id=exam.id, state=exam.state)
+    tell(session, exam)
     return exam

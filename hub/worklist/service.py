@@ -22,15 +22,12 @@ from hub.patients.repository import PatientRepository
 from hub.patients.service import Person
 from hub.sites.models import Site
 from hub.sites.repository import SiteRepository
-from hub.web import live
 from hub.worklist.models import Exam, Order
+from hub.worklist.news import tell
 from hub.worklist.plans import Plan, check_plan
 from hub.worklist.repository import WorklistRepository
 from hub.worklist.states import LEASED_STATES, NEEDS_ONE_PATIENT, TRANSITIONS, Event, State, step
 from hub.worklist.triage import URGENCIES, priority_of
-
-TOPIC = "exam"
-"""Topic of the live events that tell open pages of a change."""
 
 REJECT_CODES = (
     "identity",
@@ -172,7 +169,7 @@ def _note(  # noqa: PLR0917 - the columns of one timeline row
         event=str(event),
         to=str(after),
     )
-    live.publish(session, TOPIC, site_id=exam.site_id, exam_id=exam.id, state=str(after))
+    tell(session, exam)
 
 
 def begin(

@@ -29,10 +29,11 @@ from hub.web.sse import events
 from hub.web.templating import language_of, render, toast, translator_of
 from hub.worklist import attendance, service
 from hub.worklist.models import Exam
+from hub.worklist.news import TOPIC
 from hub.worklist.plans import Plan, ViewsImpossible, stations
 from hub.worklist.reading import images_opened
 from hub.worklist.repository import ExamRow, Filter, WorklistRepository
-from hub.worklist.service import TOPIC, NewOrder
+from hub.worklist.service import NewOrder
 from hub.worklist.states import Event, State
 from hub.worklist.steps import shown_step
 from hub.worklist.timeline import timeline

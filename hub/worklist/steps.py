@@ -26,10 +26,10 @@ from hub.patients import service as patients
 from hub.patients.repository import PatientRepository
 from hub.patients.service import Person
 from hub.sites.service import DeviceKnown
-from hub.web import live
 from hub.worklist.models import Exam, Order, ProcedureStep
+from hub.worklist.news import tell
 from hub.worklist.repository import StepRow, WorklistRepository
-from hub.worklist.service import TOPIC, advance
+from hub.worklist.service import advance
 from hub.worklist.states import Event, State
 
 IN_PROGRESS, COMPLETED, DISCONTINUED = "in_progress", "completed", "discontinued"
@@ -320,7 +320,7 @@ def _follow(session: Session, device: DeviceKnown, step: ProcedureStep, address:
     before = exam.state
     _move(session, exam, step, now)
     if exam.state == before:
-        live.publish(session, TOPIC, site_id=exam.site_id, exam_id=exam.id, state=str(exam.state))
+        tell(session, exam)
     if exam.study_id and step.status == COMPLETED:
         enqueue(session, "worklist.check_complete", once_key=exam.study_id, study_id=exam.study_id)
 

@@ -1,30 +1,21 @@
-"""Whose ECG is analysed next, the process that does it, the first look. Oracle: by hand."""
+"""Whose ECG is analysed next, the processes that do it. Oracle: by hand."""
 
-import re
 import threading
 from concurrent.futures import Future
 from datetime import UTC, datetime
 
-import numpy as np
 import pytest
 
 from hub.ecg.analysis.analyse import analyse
 from hub.ecg.read import read_ecg
 from hub.ecg.waveform import Waveform
 from hub.worklist.ecg_analysis import Person
-from hub.worklist.ecg_look import suspicious
 from hub.worklist.ecg_turns import Analyst, AnalystGone, Turns
 from hub.worklist.models import EcgAnalysis
 from tests.ecg.records import ludb
 from tests.fixtures.world import World
 
 NOW = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
-
-
-def at(hz: bytes) -> Waveform:
-    files = dict(ludb(64))
-    files["ludb_64.hea"] = re.sub(rb"^(\S+ 12) 500", rb"\1 " + hz, files["ludb_64.hea"])
-    return read_ecg(files)
 
 
 class Noting(Analyst):
@@ -49,7 +40,7 @@ class Queue:
     def __init__(self, world: World) -> None:
         self.pressing, self.routine = Noting(), Noting()
         self.turns = Turns(self.pressing, self.routine)
-        self._context, self._waveform = world.context, at(b"500")
+        self._context, self._waveform = world.context, read_ecg(ludb(64))
 
     def sent(self, name: str, *, pressing: bool = False) -> "Future[EcgAnalysis | None]":
         context, waveform = self._context, self._waveform
@@ -100,7 +91,7 @@ def test_samples_of_few_are_held_and_the_others_are_read_again(
 
     def read_again(_context: object, _study: str, source_id: str) -> Waveform:
         read.append(source_id)
-        return at(b"500")
+        return read_ecg(ludb(64))
 
     monkeypatch.setattr("hub.worklist.ecg_analysis.read_again", read_again)
     queue = Queue(sqlite_world)
@@ -113,7 +104,7 @@ def test_samples_of_few_are_held_and_the_others_are_read_again(
 
 
 def test_its_own_process_says_the_same_and_one_that_ends_is_replaced() -> None:
-    analyst, waveform = Analyst(), at(b"500")
+    analyst, waveform = Analyst(), read_ecg(ludb(64))
     what = ("study", "source", waveform, Person("F", 60.0), "national_2017", NOW)
     here = analyst.row(what)
     analyst.start("warning", "json")
@@ -130,30 +121,3 @@ def test_its_own_process_says_the_same_and_one_that_ends_is_replaced() -> None:
     direct = analyse(waveform, sex="F", age_years=60.0)
     for row in (here, there, again):
         assert (row.document, row.verdict, row.error) == (here.document, direct.quality.verdict, "")
-
-
-class TestFirstLook:
-    @pytest.mark.parametrize(("hz", "stands_out"), [(b"200", True), (b"500", False), (b"1250", True)])
-    def test_rate(self, hz: bytes, stands_out: bool) -> None:
-        """65 beats a minute as recorded; 26 and 163 under another sampling rate."""
-        assert suspicious(at(hz)) is stands_out
-
-    def test_pause_and_gross_st(self) -> None:
-        waveform = at(b"500")
-        assert suspicious(self.changed(waveform, self.without_beats))
-        assert suspicious(self.changed(waveform, self.with_st))
-
-    def test_nothing_but_a_line(self) -> None:
-        assert suspicious(Waveform(np.zeros((5000, 2)), 500.0, ("I", "II"), "made"))
-
-    def changed(self, waveform: Waveform, change: object) -> Waveform:
-        samples = waveform.samples_mv.copy()
-        change(samples, analyse(waveform).measurement.beats)
-        return Waveform(samples, waveform.rate_hz, waveform.leads, "made")
-
-    def without_beats(self, samples: np.ndarray, _beats: object) -> None:
-        samples[2000:3300] = samples[2000]
-
-    def with_st(self, samples: np.ndarray, beats: list) -> None:
-        for beat in beats:
-            samples[beat.sample + 25 : beat.sample + 125, 6:9] += 0.5

@@ -1,5 +1,6 @@
 """QRS detection over all leads together, without a learning phase."""
 
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -82,15 +83,21 @@ def _envelope_by_turns(signal: Signal, when: NDArray[np.bool_]) -> Floats:
 
 def _envelope(mv: Floats, rate_hz: float) -> Floats:
     from scipy.ndimage import uniform_filter1d
-    from scipy.signal import butter, sosfiltfilt
+    from scipy.signal import sosfiltfilt
 
-    sos = butter(2, QRS_BAND_HZ, btype="bandpass", fs=rate_hz, output="sos")
-    slope = np.diff(sosfiltfilt(sos, mv, axis=1), axis=1, append=0.0)
+    slope = np.diff(sosfiltfilt(_band(rate_hz), mv, axis=1), axis=1, append=0.0)
     slope[:, -1] = 0.0
     energy = np.einsum("ij,ij->j", slope, slope)
     smooth = uniform_filter1d(energy, max(1, round(rate_hz * _ENVELOPE_S)), mode="nearest")
     # A running sum may end a hair below zero.
     return np.asarray(np.sqrt(np.maximum(0.0, smooth)))
+
+
+@lru_cache(maxsize=16)
+def _band(rate_hz: float) -> Floats:
+    from scipy.signal import butter
+
+    return np.asarray(butter(2, QRS_BAND_HZ, btype="bandpass", fs=rate_hz, output="sos"))
 
 
 def _find_beats(envelope: Floats, rate_hz: float) -> Indexes:
