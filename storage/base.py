@@ -72,9 +72,6 @@ class ObjectStore(Protocol):
     the source (a broken socket, an unreadable file) are passed on as they are.
     """
 
-    local: bool
-    """Whether keeping an object takes no more than a disk of this machine: nothing is transferred."""
-
     def put(self, key: str, source: Source) -> Stored:
         """Keep all bytes of `source` (a stream from where it stands) under `key`.
 

@@ -92,8 +92,6 @@ class FileSystemStore:
         The folder cannot be made or written.
     """
 
-    local = True
-
     def __init__(self, root: Path) -> None:
         if not root.is_absolute():
             raise ValueError(f"the folder of the object store must be an absolute path, not {root}")

@@ -24,8 +24,6 @@ from storage.staged import Piece, Staged
 class MemoryStore:
     """An `ObjectStore` that is as strict as the strictest backend, and forgets at exit."""
 
-    local = True
-
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._objects: dict[str, tuple[bytes, datetime]] = {}

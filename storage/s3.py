@@ -138,8 +138,6 @@ class S3Store:
         One of these cannot be right. The server is not called.
     """
 
-    local = False
-
     def __init__(
         self,
         bucket: str,

@@ -1,6 +1,6 @@
 """Telling a re-send from another object under the same UID, by the bytes of both data sets."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -15,23 +15,11 @@ from storage.base import CHUNK_BYTES, ObjectStore
 from storage.errors import StorageError
 
 
-def enter(
-    context: Context,
-    arrivals: Sequence[Arrival],
-    *,
-    now: datetime,
-    ready: Callable[[], None] | None = None,
-) -> list[Outcome]:
+def enter(context: Context, arrivals: Sequence[Arrival], *, now: datetime) -> list[Outcome]:
     """Enter objects that are durable in the store, in a transaction of their own; never DIFFERENT.
 
     The few that need comparing with what is here are compared with no transaction open,
     then entered in a second one.
-
-    Parameters
-    ----------
-    ready : callable, optional
-        Called before the commit; returns once the objects are durable, for a caller who
-        makes them so meanwhile. What it raises rolls everything back.
 
     Raises
     ------
@@ -43,8 +31,6 @@ def enter(
     """
     with context.db.transaction() as session:
         outcomes = register_many(session, arrivals, settings=context.settings, now=now)
-        if ready is not None:
-            ready()
     while open_ones := [at for at, outcome in enumerate(outcomes) if outcome is Outcome.DIFFERENT]:
         compared = []
         for at in open_ones:

@@ -170,7 +170,8 @@ class ObjectReception:
             ingest.keep_aside(self._context, staged, announced, origin, error.code, str(error))
             raise
         arrival = ingest.arrival_of(staged, header, self._offset, origin, device.site_code)
-        outcome = self._group.register(arrival, lambda: ingest.keep(staged, arrival))
+        ingest.keep(staged, arrival)
+        outcome = self._group.register(arrival)
         log.info("instance_received", sop_uid=header.sop_uid, outcome=str(outcome), bytes=staged.size)
 
     def _header(self, staged: Staged, charset: str | None) -> InstanceHeader:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from hub.audit.models import AuditEvent
@@ -238,7 +238,7 @@ class TestSuccessMeansDurable:
     def test_no_row_before_the_bytes_are_durable(
         self, hospital: Hospital, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The sync is held up: the rows are written meanwhile, and nobody may see them."""
+        """The sync is held up: nobody may see the object meanwhile."""
         hospital.device()
         begun, go_on, kept = threading.Event(), threading.Event(), Staged.keep
 
@@ -276,23 +276,6 @@ class TestSuccessMeansDurable:
         assert {row.sop_uid for row in rows} == {f"1.2.3.4.{n}" for n in range(8) if n != 5}
         assert all(hospital.dataset(row) for row in rows)
         assert hospital.tags().count(Tag.INSTANCE_RECEIVE) == 7
-
-    def test_a_store_that_transfers_is_waited_for_beforehand(
-        self, small: Hospital, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """A transaction must not stay open while bytes go to another machine: it could write meanwhile."""
-        small.device()
-        kept = Staged.keep
-
-        def slow(staged: Staged, key: str) -> Stored:
-            with small.context.db.transaction() as session:
-                session.execute(text("UPDATE site SET name = name"))
-            return kept(staged, key)
-
-        monkeypatch.setattr(small.context.store, "local", False)
-        monkeypatch.setattr(Staged, "keep", slow)
-        assert small.send(ct()) == SUCCESS
-        assert len(small.rows(Instance)) == 1
 
     def test_a_store_that_fails_for_an_object_that_cannot_be_filed(
         self, small: Hospital, monkeypatch: pytest.MonkeyPatch
