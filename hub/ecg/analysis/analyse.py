@@ -10,7 +10,7 @@ from hub.ecg.waveform import Waveform
 
 __all__ = ["DEFAULT_PROFILE", "ENGINE", "LONGEST_S", "analyse", "profiles"]
 
-ENGINE = "1.1"
+ENGINE = "1.2"
 """Version of algorithms and rules together; raised with every change that can change a result."""
 
 LONGEST_S = 300.0

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from hub.ecg.analysis import tuning
 from hub.ecg.analysis.signal import Floats
 
+_STILL = 1e-9
+
 
 @dataclass(frozen=True, eq=False)
 class Waves:
@@ -177,19 +179,39 @@ def qrs_extent(rows: Floats, centre: int, per_ms: float) -> tuple[int, int, int]
     per_ms : float
         Samples per millisecond.
     """
-    slope = np.sqrt(np.square(rise(rows, max(1, round(tuning.QRS_SLOPE_MS * per_ms)))).sum(axis=0))
+    slope = np.sqrt(np.square(rise(rows, max(1, round(tuning.QRS_RISE_MS * per_ms)))).mean(axis=0))
     near = slice(max(0, centre - round(80 * per_ms)), centre + round(90 * per_ms))
     steepest = near.start + int(np.argmax(slope[near]))
-    active = (slope > tuning.QRS_SHARE * slope[steepest])[None]
-    hold = max(1, round(tuning.QRS_HOLD_MS * per_ms))
-    before, after = round(180 * per_ms), round(240 * per_ms)
-    on = min(steepest, int(quiet_before(active, steepest, hold, max(0, centre - before))[0]))
-    off = max(steepest, int(quiet_after(active, steepest, hold, min(slope.size - 1, centre + after))[0]))
+    limits = np.array([[tuning.QRS_ON_RISE], [tuning.QRS_OFF_RISE]]) * slope[steepest] ** 0.5
+    # In a wide tachycardia even the quiet quarter is QRS.
+    limits += np.minimum(limits, tuning.QRS_CALM * quiet_level(slope, centre, per_ms))
+    hold = max(1, round(tuning.QRS_QUIET_MS * per_ms))
+    first = max(0, centre - round(180 * per_ms))
+    last = min(slope.size - 1, centre + round(240 * per_ms))
+    begins = quiet_before(slope > limits, steepest, hold, first)
+    on = min(steepest, int(begins[0]))
+    off = max(steepest, int(quiet_after(slope[None] > limits[1], steepest, hold, last)[0]))
     inner = rows[:, on : off + 1] - rows[:, on : on + 1]
     peak = on + int(np.argmax(np.square(inner).sum(axis=0)))
-    on = round((on + _departure(rows, on, off, per_ms)) / 2 + tuning.QRS_ON_BIAS_MS * per_ms)
-    off += round(tuning.QRS_OFF_BIAS_MS * per_ms)
-    return max(0, on), peak, min(slope.size - 1, off)
+    left = (on + _departure(rows, min(steepest, int(begins[1])), off, per_ms)) / 2
+    right = (off + _arrival(rows, on, off, per_ms)) / 2
+    fine = _fine_extent(rows, centre, (round(left), round(right)), per_ms)
+    on = round((left + fine[0]) / 2 + tuning.QRS_ALL_ON_BIAS_MS * per_ms)
+    off = round((right + fine[1]) / 2 + tuning.QRS_ALL_OFF_BIAS_MS * per_ms)
+    return max(0, min(on, steepest)), peak, min(slope.size - 1, max(off, steepest))
+
+
+def quiet_level(activity: Floats, centre: int, per_ms: float) -> float:
+    """Return the activity of the quiet quarter of a beat, what noise and atria leave between the waves.
+
+    A beat that the recording's edge cuts is held level there, which is no calm.
+    """
+    moving = np.flatnonzero(activity > _STILL)
+    if not moving.size:
+        return 0.0
+    first = max(int(moving[0]), centre - round(200 * per_ms))
+    last = min(int(moving[-1]), centre + round(300 * per_ms))
+    return float(np.quantile(activity[first : last + 1], tuning.QRS_CALM_QUANTILE)) if first < last else 0.0
 
 
 def _departure(rows: Floats, on: int, off: int, per_ms: float) -> int:
@@ -203,19 +225,62 @@ def _departure(rows: Floats, on: int, off: int, per_ms: float) -> int:
     return first + int(near[-1]) if near.size else first
 
 
-def qrs_widths(cut: Floats, on: float, off: float, per_ms: float) -> Floats:
+def _arrival(rows: Floats, on: int, off: int, per_ms: float) -> int:
+    """Return where the leads together reach the line of their ST segments: a second opinion on the end."""
+    low = off + round(16 * per_ms)
+    high = min(rows.shape[1] - 1, low + round(70 * per_ms))
+    if high - low < round(20 * per_ms):
+        return off
+    place = np.arange(high + 1.0) - low
+    middle = place[low:] - place[low:].mean()
+    steep = rows[:, low : high + 1] @ middle / np.square(middle).sum()
+    level = rows[:, low : high + 1].mean(axis=1)
+    line = level[:, None] + steep[:, None] * (place - place[low:].mean())
+    away = np.sqrt(np.square(smoothed(rows[:, : high + 1], 4 * per_ms) - line).sum(axis=0))
+    limit = max(tuning.QRS_BACK_MV, tuning.QRS_BACK_SHARE * float(away[on : off + 1].max()))
+    first = max(on, off - round(50 * per_ms))
+    near = np.flatnonzero(away[first : low + 1] > limit)
+    return first + int(near[-1]) if near.size else first
+
+
+def _fine_extent(rows: Floats, centre: int, extent: tuple[int, int], per_ms: float) -> tuple[int, int]:
+    """Return QRS as far as something moves from sample to sample, against the calm of this very beat.
+
+    Small quick deflections at both ends of QRS, which the slope over many samples does not show, are what
+    readers see first. A third opinion, near the others.
+    """
+    from scipy.ndimage import uniform_filter1d
+
+    (on, off), width = extent, rows.shape[1]
+    step = np.zeros(width)
+    step[:-1] = np.sqrt(np.square(np.diff(rows, axis=1)).mean(axis=0)) * per_ms
+    step = uniform_filter1d(step, max(1, round(tuning.QRS_STEP_MS * per_ms)))
+    calm = quiet_level(step, centre, per_ms)
+    active = (step > max(tuning.QRS_STEP_LEAST, tuning.QRS_STEP_CALM * calm))[None]
+    hold, inner, room = (max(1, round(ms * per_ms)) for ms in (tuning.QRS_QUIET_MS, 4.0, 12.0))
+    low, high = min(off, on + inner), max(on, off - inner)
+    active[:, low : high + 1] = True
+    begins = quiet_before(active, low, hold, max(0, on - room))
+    ends = quiet_after(active, high, hold, min(width - 1, off + room))
+    return int(begins[0]), int(ends[0])
+
+
+def qrs_widths(cut: Floats, median: Floats, on: float, off: float, per_ms: float) -> Floats:
     """Return the width of QRS in each beat by itself, as far as it lies near the median's boundaries.
 
     Parameters
     ----------
     cut : numpy.ndarray
         Beats laid over each other, usable leads, shape ``(n_beats, n_leads, width)``.
+    median : numpy.ndarray
+        Their median, shape ``(n_leads, width)``: a beat like it has the width between the boundaries.
     on, off : float
-        Boundaries on their median.
+        Boundaries on the median.
     per_ms : float
         Samples per millisecond.
     """
     reach = max(1, round(tuning.QRS_SLOPE_MS * per_ms))
+    cut = np.concatenate([cut, median[None]])
     slope = np.zeros((len(cut), cut.shape[2]))
     slope[:, reach:-reach] = np.sqrt(np.square(cut[:, :, 2 * reach :] - cut[:, :, : -2 * reach]).sum(axis=1))
     low, high = round(on), round(off)
@@ -226,8 +291,8 @@ def qrs_widths(cut: Floats, on: float, off: float, per_ms: float) -> Floats:
     active[:, low + room : high - room] = True
     begins = quiet_before(active, middle, hold, max(hold, low - room))
     ends = quiet_after(active, middle, hold, min(slope.shape[1] - 1 - hold, high + room))
-    bias = (tuning.QRS_OFF_BIAS_MS - tuning.QRS_ON_BIAS_MS) * per_ms
-    return np.asarray(ends - begins + bias, dtype=np.float64)
+    widths = (ends - begins).astype(np.float64)
+    return np.asarray(widths[:-1] - widths[-1] + (off - on))
 
 
 def qrs_by_lead(rows: Floats, on: int, off: int, per_ms: float) -> tuple[Floats, Floats]:
@@ -303,7 +368,10 @@ def _common_return(together: Floats, expected: float, per_ms: float) -> tuple[in
         return int(np.argmax(likely)), width - 1
     # The last of the high ones: what comes before may be the rise of T or the end of ST.
     fall = int(tops[likely[tops] >= tuning.T_LAST_SHARE * likely[tops].max()][-1])
-    return fall, min(width - 1, fall + _first_below(together[fall:], tuning.T_COMMON_SHARE))
+    # Where atria go on moving behind T the slope may never be so small; then a little more is enough.
+    ends = [_first_below(together[fall:], share) for share in (tuning.T_COMMON_SHARE, tuning.T_COMMON_MOST)]
+    end = ends[0] if fall + ends[0] < width - 1 else ends[1]
+    return fall, min(width - 1, fall + end)
 
 
 def _first_below(values: Floats, share: float) -> int:

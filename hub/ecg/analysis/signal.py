@@ -24,6 +24,9 @@ _NEAR_WORK_HZ = (450.0, 550.0)
 _SPIKE_MV = 0.15
 _SPIKE_S = 0.008
 _SPIKE_RATE_HZ = 400.0
+_DECAY_S = 0.06
+_DECAY_FIT_S = 0.008
+_DECAY_CONSTANT_S = (0.002, 0.02)
 _MAINS_HZ = (50.0, 60.0)
 _MAINS_OFF_HZ = 0.3
 _MAINS_MV = 0.02
@@ -200,12 +203,41 @@ def _without_spikes(samples: Floats, usable: NDArray[np.bool_], rate_hz: float) 
     spikes = [top for top in tops if _rises_from_calm(used, out[:, top - reach], top, reach, before)]
     if not spikes:
         return samples, places[:0]
-    samples = samples.copy()
+    samples = _without_discharge(samples, np.array(spikes), rate_hz)
     for spike in spikes:
         low, high = max(0, spike - reach - 1), min(samples.shape[1] - 1, spike + reach + 2)
         line = np.linspace(0, 1, high - low + 1)
         samples[:, low : high + 1] = samples[:, [low]] * (1 - line) + samples[:, [high]] * line
     return samples, np.array(spikes, dtype=np.intp)
+
+
+def _without_discharge(samples: Floats, spikes: Indexes, rate_hz: float) -> Floats:
+    """Take away what decays behind the spikes: electrode and recorder discharge over some 20 ms.
+
+    It falls by the same share from sample to sample in all leads and at every spike; left there it looks
+    like the beginning of QRS, which comes later.
+    """
+    first, n_fit = max(2, round(_SPIKE_S * rate_hz / 2)), max(2, round(_DECAY_FIT_S * rate_hz))
+    length = round(_DECAY_S * rate_hz)
+    samples = samples.copy()
+    inside = spikes[(spikes >= 2 * first) & (spikes + length < samples.shape[1])]
+    if not inside.size:
+        return samples
+    level = np.stack([samples[:, at - 2 * first : at - first].mean(axis=1) for at in inside])
+    behind = inside[:, None] + first + np.arange(n_fit)
+    away = samples[:, behind].transpose(1, 0, 2) - level[:, :, None]
+    size = np.square(away[:, :, :-1]).sum(axis=(1, 2))
+    kept = (away[:, :, 1:] * away[:, :, :-1]).sum(axis=(1, 2)) / np.maximum(size, 1e-12)
+    decay = float(np.median(kept))
+    limits = [np.exp(-1.0 / (constant * rate_hz)) for constant in _DECAY_CONSTANT_S]
+    if not limits[0] <= decay <= limits[1]:
+        return samples
+    fit = decay ** np.arange(n_fit)
+    heights = away @ fit / np.square(fit).sum()
+    tail = decay ** np.arange(length - first)
+    for at, height in zip(inside.tolist(), heights, strict=True):
+        samples[:, at + first : at + length] -= height[:, None] * tail
+    return samples
 
 
 def _rises_from_calm(used: Floats, height: Floats, top: int, reach: int, before: int) -> bool:

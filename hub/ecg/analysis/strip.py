@@ -140,7 +140,7 @@ def study(signal: Signal, found: Indexes) -> Strip:
         p_shown=p_shown,
         t_lag=t_lag,
         p_between=between,
-        qrs_widths=_widths(signal, used, centres[dominant], waves[0]),
+        qrs_widths=_widths(signal, used, centres[dominant], medians[0][signal.usable], waves[0]),
         rest=rest,
         fibrillation=fibrillation,
         n_dominant=len(dominant),
@@ -293,14 +293,17 @@ def _ventricles(aligned: Aligned, waves: tuple[Waves, ...], pre: int, n_samples:
     return out
 
 
-def _widths(signal: Signal, used: Floats, centres: Indexes, waves: Waves) -> Floats:
+def _widths(signal: Signal, used: Floats, centres: Indexes, median: Floats, waves: Waves) -> Floats:
     pre, post = signal.ms(cutting.PRE_MS), signal.ms(cutting.POST_MS)
     inside = centres[(centres >= pre) & (centres + post < used.shape[1])]
     # QRS over all leads cannot be seen in one beat that some leads do not show.
     if not inside.size or signal.when is not None:
         return np.zeros(0)
     cut = cutting.windows(used, inside, pre, round(waves.over_all["qrs_off"]) - pre + signal.ms(100.0))
-    return delineate.qrs_widths(cut, waves.over_all["qrs_on"], waves.over_all["qrs_off"], signal.per_ms)
+    median = median[:, : cut.shape[2]]
+    return delineate.qrs_widths(
+        cut, median, waves.over_all["qrs_on"], waves.over_all["qrs_off"], signal.per_ms
+    )
 
 
 def _t_lags(

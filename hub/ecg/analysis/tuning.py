@@ -5,31 +5,59 @@ even-numbered ones are for reporting. Distances are in milliseconds, shares have
 """
 
 QRS_SLOPE_MS = 16.0
-"""Slope is the rise over twice this: shorter follows noise, longer smears (odd half, flat optimum)."""
-
 QRS_SHARE = 0.1
-"""QRS lasts while the slope over all leads exceeds this share of its largest (odd half)."""
-
 QRS_HOLD_MS = 6.0
-"""So long must the slope stay below before QRS counts as over (odd half)."""
+"""In a single lead or beat QRS lasts while the rise over twice this time exceeds this share of the steepest,
+and is over when it has been less for so long (odd half, flat optimum)."""
+
+QRS_RISE_MS = 12.0
+QRS_ON_RISE = 0.0245
+QRS_OFF_RISE = 0.0408
+"""Over all leads the limit is this times the root of the steepest rise over twice the time (root mean
+square of the leads, mV): readers look at a fixed gain, so it grows less than the complex does. A share of
+the largest made wide, slow complexes too wide and tall ones too narrow (odd half, flat from the 0.3rd to
+the 0.7th power)."""
+
+QRS_CALM_QUANTILE = 0.25
+QRS_CALM = 1.5
+"""To the limit comes what the quiet quarter of the beat has, this many times (odd half, flat 1 to 2)."""
+
+QRS_QUIET_MS = 10.0
+"""So long must all leads be quiet before QRS is over: a notch in a branch block is shorter (odd half, the
+same from 8 to 24)."""
+
+QRS_STEP_MS = 10.0
+QRS_STEP_CALM = 5.0
+QRS_STEP_LEAST = 0.00217
+"""Steps from sample to sample (root mean square of the leads, mV a millisecond, averaged over this time)
+belong to QRS when they are this many times those of the quiet quarter, at least the last (odd half: the
+beginning has SD 3.4 ms by them alone and 3.9 by the others)."""
 
 QRS_ROOM_MS = 30.0
 """How far the boundaries of a single beat may lie from those of the median."""
 
-QRS_AWAY_MV = 0.05
+QRS_AWAY_MV = 0.03
 QRS_AWAY_SHARE = 0.02
+QRS_BACK_MV = 0.03
+QRS_BACK_SHARE = 0.01
 """QRS begins where the leads together are so far from the level before it, or this share of the largest
-deflection; averaged with the beginning by slope (odd half: SD 4.6 ms, by slope alone 5.1)."""
+deflection, and ends where they are so near the line through the ST segments; averaged with the extent by
+slope (odd half: beginning SD 3.9 ms, by slope alone 4.2; end 5.7, by slope alone 6.2)."""
 
+QRS_ALL_ON_BIAS_MS = -10.8
+QRS_ALL_OFF_BIAS_MS = 6.5
 QRS_ON_BIAS_MS = -10.5
 QRS_OFF_BIAS_MS = 6.0
-"""Readers mark the first and last departure from the line; the threshold is met inside (odd half)."""
+"""Readers mark the first and last departure from the line; the threshold is met inside, over all leads and
+in a single one (odd half)."""
 
 T_SMOOTH_MS = 8.0
 T_OFF_SHARE = 0.25
 T_ON_SHARE = 0.25
 T_COMMON_SHARE = 0.3
-"""T begins and ends where its slope has fallen to this share of its steepest (odd half)."""
+T_COMMON_MOST = 0.4
+"""T begins and ends where its slope has fallen to this share of its steepest (odd half); over all leads to
+the last one where it never falls to the one before."""
 
 T_LEAST_MV = 0.05
 """Leads count by the root of their T amplitude, the smallest as this."""
