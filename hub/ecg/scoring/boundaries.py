@@ -14,15 +14,17 @@ from hub.ecg.scoring.stats import Counts, errors_table, match
 TOLERANCE_MS = {"p_on": 50.0, "p_off": 50.0, "qrs_on": 40.0, "qrs_off": 40.0, "t_on": 50.0, "t_off": 100.0}
 """Windows under the name Martínez, as openecg's published figures use them."""
 
-MARGIN_MS = 100.0
-"""Boundaries count from this long before the first mark in a lead to this long after the last."""
-
 ALL_LEADS = "all_leads"
 _WAVE = {"p": "p", "q": "qrs", "t": "t"}
 
 
 class BoundaryTable:
-    """Sensitivity, predictive value and F1 of each boundary, in lead II and over all leads."""
+    """Sensitivity, predictive value and F1 of each boundary, in lead II and over all leads.
+
+    Readers begin and end their marks in the middle of a recording, often with a QRS whose P they leave
+    out. What is found before a lead's first mark or after its last counts when it meets a mark and is
+    passed over otherwise: nobody said that there is no wave.
+    """
 
     name = "boundaries"
 
@@ -45,14 +47,17 @@ class BoundaryTable:
                 self._score("II neurokit2 dwt", other, marks, rate_hz)
 
     def _score(self, where: str, found: rivals.Boundaries, marks: LeadMarks, rate_hz: float) -> None:
-        margin = MARGIN_MS * rate_hz / 1000.0
-        low, high = marks.first - margin, marks.last + margin
         for boundary, tolerance in TOLERANCE_MS.items():
             side = boundary.rpartition("_")[2]
             waves = getattr(marks, _WAVE[boundary[0]])
             true = [place for wave in waves if (place := getattr(wave, side)) is not None]
-            inside = [place for place in found[boundary] if low <= place <= high]
-            counts, errors = match(inside, true, tolerance * rate_hz / 1000.0)
+            near = tolerance * rate_hz / 1000.0
+            counted = [
+                place
+                for place in found[boundary]
+                if marks.first <= place <= marks.last or any(abs(place - each) <= near for each in true)
+            ]
+            counts, errors = match(counted, true, near)
             self._counts[where, boundary].add(counts.hits, counts.false, counts.missed)
             self._errors[where, boundary] += [error * 1000.0 / rate_hz for error in errors]
 
@@ -61,7 +66,6 @@ class BoundaryTable:
         places = dict.fromkeys(where for where, _ in self._counts)
         return {
             "tolerance_ms": TOLERANCE_MS,
-            "margin_ms": MARGIN_MS,
             **{where: self._table(where) for where in places},
         }
 
