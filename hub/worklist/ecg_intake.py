@@ -49,6 +49,9 @@ TURN_SECONDS = 1.0
 WAITING_AT_ONCE = 12
 """Senders that wait for it at the same time; each holds a thread that pages need too."""
 
+MARKED = 2.0
+"""How much an ECG presses that its sender has marked: it stands where it should before it is analysed."""
+
 _patience = threading.BoundedSemaphore(WAITING_AT_ONCE)
 
 _CLOSED = SIGNED_STATES | {State.UNMATCHED, State.CANCELLED}
@@ -79,7 +82,7 @@ def keep(
     site: Site,
     details: EcgDetails,
     *,
-    pressing: bool = False,
+    pressing: float = 0.0,
     waveform: Waveform | None = None,
     taken_in: Callable[[], None] = lambda: None,
 ) -> Kept:
@@ -87,8 +90,9 @@ def keep(
 
     Parameters
     ----------
-    pressing : bool
-        It is taken in and analysed before others, whatever its sender says of it.
+    pressing : float
+        Above 0 it is taken in and analysed before others, whatever its sender says of it; what
+        presses most goes first.
     waveform : Waveform, optional
         What reading the files gave, if somebody has done it.
     taken_in : callable
@@ -99,8 +103,9 @@ def keep(
     HubError
         It is not kept; the error says why, and whether trying again can help.
     """
-    pressing = pressing or details.chest_pain or details.urgency in _PRESSING
-    opening = _Opening(context, details, pressing)
+    if details.chest_pain or details.urgency in _PRESSING:
+        pressing = max(pressing, MARKED)
+    opening = _Opening(context, details, pressing > 0)
     receipt = _file(context, group, origin, site, details, waveform, opening)
     taken_in()
     analysis = _analysed(context, receipt, pressing=pressing)
@@ -235,7 +240,7 @@ def _takes_more(exam: Exam) -> bool:
     return exam.modality == "ECG" and State(exam.state) not in _CLOSED
 
 
-def _analysed(context: Context, receipt: EcgReceipt, *, pressing: bool) -> EcgAnalysis | None:
+def _analysed(context: Context, receipt: EcgReceipt, *, pressing: float) -> EcgAnalysis | None:
     """Return the analysis if it is there in time; None when it follows."""
     try:
         if receipt.outcome is Outcome.RESENT and (known := ecg_analysis.stored(context, receipt.source_id)):

@@ -33,7 +33,7 @@ from hub.web.deps import ContextDep
 from hub.web.errors import message_of
 from hub.web.templating import language_of
 from hub.worklist.ecg_intake import Kept, keep
-from hub.worklist.ecg_look import suspicious
+from hub.worklist.ecg_look import pressure
 from hub.worklist.triage import URGENCIES
 
 router = APIRouter(prefix="/api/v1", tags=["upload"])
@@ -46,8 +46,8 @@ LARGE_BYTES = 8 << 20
 LOOKED_AT_BYTES = 1 << 20
 """Larger requests get no first look: it must cost next to nothing."""
 
-ROUTINE_AT_ONCE = 2
-"""Routine ECGs that are taken in at the same time: while one waits for the disk the other computes."""
+ROUTINE_AT_ONCE = 6
+"""Routine ECGs that are taken in at the same time: enough to be entered together, few enough to overtake."""
 
 URGENT = {"critical", "urgent"}
 WAIT_SECONDS = 60.0
@@ -105,8 +105,8 @@ class Looked:
     refusals: Sequence[Refusal]
     read: tuple[Waveform | None, ...]
     """One for each group; None where it cannot be read: it is refused when its turn comes."""
-    pressing: bool
-    """Whether one of them may not be able to wait."""
+    pressing: float
+    """How far the one stands out that may be least able to wait; 0 when none does."""
 
 
 async def received(request: Request, actor: Sender) -> AsyncIterator[Sent]:
@@ -169,7 +169,8 @@ def _first_look(sent: Sent) -> Looked | None:
         return None
     groups, refusals = sent.recordings()
     read = tuple(_read(group) for group in groups)
-    return Looked(groups, refusals, read, any(suspicious(each) for each in read if each is not None))
+    pressing = max((pressure(each) for each in read if each is not None), default=0.0)
+    return Looked(groups, refusals, read, pressing)
 
 
 def _read(group: Group) -> Waveform | None:
@@ -249,7 +250,7 @@ def upload_ecg(
 
 def _unlooked(sent: Sent) -> Looked:
     groups, refusals = sent.recordings()
-    return Looked(groups, refusals, (None,) * len(groups), pressing=False)
+    return Looked(groups, refusals, (None,) * len(groups), pressing=0.0)
 
 
 def details_of(fields: dict[str, str], context: Context) -> EcgDetails:

@@ -35,7 +35,7 @@ WIDE_S, VERY_WIDE_S = 0.15, 0.22
 """Width of complexes that stands out at and above `QUICK_BPM`, and below: bundle branch blocks and
 paced beats are wide too, and common."""
 
-SLOWISH_BPM, STEADY_P_MV = 62.0, 0.05
+SLOWISH_BPM, STEADY_P_MV = 61.0, 0.05
 """A slow rate below the first stands out unless P waves of this size stand at one distance before QRS."""
 
 EARLY_SHARE, EARLY_S, EARLY_WIDE_S = 0.8, 0.5, 0.1
@@ -58,77 +58,90 @@ _T_S = (0.14, 0.42)
 _P_S = (-0.26, -0.07)
 
 
-def suspicious(waveform: Waveform) -> bool:
-    """Tell whether an ECG should be analysed before others.
+NO_BEATS = 4.0
+"""How far one stands out in which no beats are to be found: further than any rate."""
+
+
+def pressure(waveform: Waveform) -> float:
+    """Return how far an ECG stands out, 0 when it does not; what stands out is analysed before others.
 
     Very slow or very fast, a pause, a run of fast beats, wide complexes at a quick rate, early wide beats,
     a slow rate without steady P waves, raised ST, tall T waves, or no beats to be found: whatever a list
-    of critical values has, with wider limits. The detector is that of the analysis.
+    of critical values has, with wider limits. The detector is that of the analysis. The number is the
+    largest of what was found over its limit, at least 1: when many stand out, the furthest goes first.
     """
     try:
-        return _stands_out(waveform)
+        found = _pressure(waveform)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with it, nobody can say that it may wait
         log.warning("ecg_not_looked_at", error=type(error).__name__)
-        return True
+        return 1.0
+    return found if found >= 1.0 else 0.0
 
 
-def _stands_out(waveform: Waveform) -> bool:
+def _pressure(waveform: Waveform) -> float:
     from hub.ecg.analysis.detect import find_qrs
 
     samples, rate_hz = _coarse(waveform)
     if not len(samples):
-        return True
+        return NO_BEATS
     signal = _signal(samples, rate_hz, waveform)
     if not signal.usable.any():
-        return True
+        return NO_BEATS
     beats, envelope = find_qrs(signal)
-    if len(beats) < FEW_BEATS or _rhythm(beats / signal.rate_hz, len(envelope) / signal.rate_hz):
-        return True
-    return (
-        _wide(beats, envelope, signal.rate_hz)
-        or _slow_without_p(beats, signal)
-        or _raised_or_tall(samples, waveform.leads, np.round(beats * signal.scale).astype(np.intp), rate_hz)
+    if len(beats) < FEW_BEATS:
+        return NO_BEATS
+    places = np.round(beats * signal.scale).astype(np.intp)
+    return max(
+        _rhythm(beats / signal.rate_hz, len(envelope) / signal.rate_hz),
+        _wide(beats, envelope, signal.rate_hz),
+        _slow_without_p(beats, signal),
+        _raised_or_tall(samples, waveform.leads, places, rate_hz),
     )
 
 
-def _rhythm(seconds: np.ndarray, length_s: float) -> bool:
-    """Tell whether beats come too slowly, too fast, in a fast run or with a pause."""
+def _rhythm(seconds: np.ndarray, length_s: float) -> float:
+    """Return how far beats come too slowly, too fast, in a fast run or with a pause."""
     intervals = np.diff(seconds)
     rate = 60.0 / float(np.median(intervals))
-    gaps = [float(intervals.max()), float(seconds[0]), length_s - float(seconds[-1])]
-    if not SLOW_BPM <= rate <= FAST_BPM or max(gaps) > PAUSE_S:
-        return True
-    runs = np.convolve(intervals, np.full(RUN_INTERVALS, 1 / RUN_INTERVALS), "valid")
-    return len(intervals) >= RUN_INTERVALS and float(runs.min()) < RUN_S
+    gap = max(float(intervals.max()), float(seconds[0]), length_s - float(seconds[-1]))
+    run = 0.0
+    if len(intervals) >= RUN_INTERVALS:
+        run = RUN_S / float(np.convolve(intervals, np.full(RUN_INTERVALS, 1 / RUN_INTERVALS), "valid").min())
+    return max(SLOW_BPM / rate, rate / FAST_BPM, gap / PAUSE_S, run)
 
 
-def _wide(beats: np.ndarray, envelope: np.ndarray, rate_hz: float) -> bool:
-    """Tell whether complexes are wide, for their rate, or a wide one comes early."""
+def _wide(beats: np.ndarray, envelope: np.ndarray, rate_hz: float) -> float:
+    """Return how wide complexes are, for their rate, or one that comes early."""
     intervals = np.diff(beats) / rate_hz
     usual = float(np.median(intervals))
     widths = _widths(beats, envelope, rate_hz)
-    if np.median(widths) > (WIDE_S if usual <= 60.0 / QUICK_BPM else VERY_WIDE_S):
-        return True
+    limit = WIDE_S if usual <= 60.0 / QUICK_BPM else VERY_WIDE_S
     early = (intervals < EARLY_SHARE * usual) & (intervals < EARLY_S)
-    return bool((early & (widths[1:] > EARLY_WIDE_S)).any())
+    return max(float(np.median(widths)) / limit, float(widths[1:][early].max(initial=0.0)) / EARLY_WIDE_S)
 
 
-def _slow_without_p(beats: np.ndarray, signal: "Signal") -> bool:
-    """Tell whether beats are slow and no P waves stand at one distance before them."""
-    if np.median(np.diff(beats)) / signal.rate_hz < 60.0 / SLOWISH_BPM:
-        return False
+def _slow_without_p(beats: np.ndarray, signal: "Signal") -> float:
+    """Return how slow beats are before which no P waves stand at one distance."""
+    rate = 60.0 * signal.rate_hz / float(np.median(np.diff(beats)))
     before = _around(signal.mv.T, beats, _P_S, signal.rate_hz)
-    return float(np.ptp(before, axis=0).max()) < STEADY_P_MV
+    return SLOWISH_BPM / rate if float(np.ptp(before, axis=0).max()) < STEADY_P_MV else 0.0
 
 
-def _raised_or_tall(samples: np.ndarray, leads: tuple[str, ...], places: np.ndarray, rate_hz: float) -> bool:
-    """Tell whether several leads have a raised ST segment, or tall T waves."""
+def _raised_or_tall(samples: np.ndarray, leads: tuple[str, ...], places: np.ndarray, rate_hz: float) -> float:
+    """Return how far several leads have a raised ST segment, or tall T waves."""
     before = _around(samples, places, _BEFORE_S, rate_hz).mean(axis=0)
     behind = [_around(samples, places, window, rate_hz).mean(axis=0) for window in _BEHIND_S]
-    limits = np.array([RAISED_RIGHT_MV if lead in _RIGHT else RAISED_MV for lead in leads])
-    raised = (np.minimum(*behind) - before > limits) & np.array([lead != _OPPOSITE for lead in leads])
-    tall = _around(samples, places, _T_S, rate_hz).max(axis=0) - before > TALL_T_MV
-    return int(raised.sum()) >= RAISED_LEADS or int(tall.sum()) >= TALL_LEADS
+    limits = [
+        np.inf if lead == _OPPOSITE else RAISED_RIGHT_MV if lead in _RIGHT else RAISED_MV for lead in leads
+    ]
+    raised = (np.minimum(*behind) - before) / np.array(limits)
+    tall = (_around(samples, places, _T_S, rate_hz).max(axis=0) - before) / TALL_T_MV
+    return max(_in_several(raised, RAISED_LEADS), _in_several(tall, TALL_LEADS))
+
+
+def _in_several(shares: np.ndarray, leads: int) -> float:
+    """Return what so many leads reach."""
+    return float(np.sort(shares)[-leads]) if len(shares) >= leads else 0.0
 
 
 def _around(

@@ -1,9 +1,10 @@
-"""Whose ECG is analysed next: what presses first, then the newest; processes of their own do the work.
+"""Whose ECG is analysed next: what presses most, then the newest; processes of their own do the work.
 
 Nothing is kept here that is not durable already. What is lost with this process, or stays behind
 when very many more ECGs arrive than can be analysed, is taken up by `worklist.analyse_left`.
 """
 
+import heapq
 import multiprocessing
 import os
 import signal
@@ -11,8 +12,9 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import count
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -25,7 +27,7 @@ from hub.kit import log as logging
 from hub.kit.clock import utcnow
 from hub.worklist import ecg_analysis
 from hub.worklist.ecg_analysis import Person
-from hub.worklist.ecg_look import suspicious
+from hub.worklist.ecg_look import pressure
 from hub.worklist.ecg_writes import WRITES
 from hub.worklist.models import EcgAnalysis
 
@@ -145,20 +147,25 @@ def _serve(pipe: Connection, behind: int, level: str, style: Any) -> None:
             return
 
 
-@dataclass(eq=False)
+@dataclass(order=True)
 class _Waiting:
-    """One ECG in the queue."""
+    """One ECG in the queue; of those that press the smallest is next."""
 
-    context: Context
-    study_id: str
-    source_id: str
-    waveform: Waveform | None
+    order: tuple[float, int]
+    context: Context = field(compare=False)
+    study_id: str = field(compare=False)
+    source_id: str = field(compare=False)
+    waveform: Waveform | None = field(compare=False)
     """None once too many are held: it is read again."""
-    person: Person
-    now: datetime
-    pressing: bool
-    answer: "Future[EcgAnalysis | None]"
-    since: float
+    person: Person = field(compare=False)
+    now: datetime = field(compare=False)
+    answer: "Future[EcgAnalysis | None]" = field(compare=False)
+    since: float = field(compare=False)
+
+    @property
+    def pressing(self) -> bool:
+        """Whether it goes before all that are routine."""
+        return self.order[0] < 0
 
 
 class Turns:
@@ -167,13 +174,16 @@ class Turns:
     Parameters
     ----------
     pressing, routine : Analyst
-        What presses has a process to itself: it waits for no other analysis, and for no processor.
+        What presses has a process to itself: it waits for nothing that is routine, nor for a processor.
+        Of what presses, the second takes the rest while the first is busy.
     """
 
     def __init__(self, pressing: Analyst, routine: Analyst) -> None:
         self.analysts = {True: pressing, False: routine}
-        self._queues: dict[bool, deque[_Waiting]] = {True: deque(), False: deque()}
+        self._pressing: list[_Waiting] = []
+        self._routine: deque[_Waiting] = deque()
         self._held: deque[_Waiting] = deque()
+        self._numbers = count()
         self._changed = threading.Condition()
         self._threads: list[threading.Thread] = []
 
@@ -186,21 +196,25 @@ class Turns:
         person: Person,
         now: datetime,
         *,
-        pressing: bool,
+        pressing: float,
     ) -> "Future[EcgAnalysis | None]":
         """Have an ECG analysed and the result stored; the answer is None when that is left to the job.
 
-        Of what presses the oldest is first. Of the others the newest is: its sender still waits
-        for the answer, and the patient is still on the couch.
+        Of what presses (`pressing` above 0) that which presses most is first, of equals the oldest.
+        Of the others the newest is: its sender still waits for the answer, and the patient is still
+        on the couch.
         """
+        order = (-pressing, next(self._numbers))
         waiting = _Waiting(
-            context, study_id, source_id, waveform, person, now, pressing, Future(), time.monotonic()
+            order, context, study_id, source_id, waveform, person, now, Future(), time.monotonic()
         )
         with self._changed:
-            queue = self._queues[pressing]
-            queue.append(waiting)
-            if len(queue) > WAITING_AT_MOST and not pressing:
-                queue.popleft().answer.set_result(None)
+            if waiting.pressing:
+                heapq.heappush(self._pressing, waiting)
+            else:
+                self._routine.append(waiting)
+            if len(self._routine) > WAITING_AT_MOST:
+                self._routine.popleft().answer.set_result(None)
             self._held.append(waiting)
             if len(self._held) > HELD_AT_MOST:
                 self._held.popleft().waveform = None
@@ -211,26 +225,35 @@ class Turns:
     def waiting(self) -> int:
         """Return how many ECGs wait here."""
         with self._changed:
-            return sum(map(len, self._queues.values()))
+            return len(self._pressing) + len(self._routine)
 
     def _employ(self) -> None:
         if not self._threads:
-            for pressing in self._queues:
-                thread = threading.Thread(target=self._work, args=(pressing,), name="ecg-turns", daemon=True)
+            for first in self.analysts:
+                thread = threading.Thread(target=self._work, args=(first,), name="ecg-turns", daemon=True)
                 self._threads.append(thread)
                 thread.start()
 
-    def _work(self, pressing: bool) -> None:
-        queue = self._queues[pressing]
+    def _work(self, first: bool) -> None:
+        """Serve what presses most; or, not `first`, what presses least of what waits, then the others."""
         while True:
             with self._changed:
-                while not queue:
+                while (waiting := self._next(first)) is None:
                     self._changed.wait()
-                waiting = queue.popleft() if pressing else queue.pop()
                 waveform, waiting.waveform = waiting.waveform, None
-            waiting.answer.set_result(self._served(waiting, waveform))
+            waiting.answer.set_result(self._served(self.analysts[first], waiting, waveform))
 
-    def _served(self, waiting: _Waiting, waveform: Waveform | None) -> EcgAnalysis | None:
+    def _next(self, first: bool) -> _Waiting | None:
+        if first:
+            return heapq.heappop(self._pressing) if self._pressing else None
+        if len(self._pressing) > 1:  # more than the other one will take up in a moment
+            least = max(self._pressing)
+            self._pressing.remove(least)
+            heapq.heapify(self._pressing)
+            return least
+        return self._routine.pop() if self._routine else None
+
+    def _served(self, analyst: Analyst, waiting: _Waiting, waveform: Waveform | None) -> EcgAnalysis | None:
         context, study_id, source_id = waiting.context, waiting.study_id, waiting.source_id
         begun = time.monotonic()
         try:
@@ -239,7 +262,7 @@ class Turns:
             waveform = waveform or ecg_analysis.read_again(context, study_id, source_id)
             profile = context.settings.ecg_profile
             what = (study_id, source_id, waveform, waiting.person, profile, waiting.now)
-            row = self.analysts[waiting.pressing].row(what)
+            row = analyst.row(what)
             made = time.monotonic()
             WRITES.write(
                 context,
@@ -270,6 +293,6 @@ def warm_up(level: str, style: str) -> None:
     def load() -> None:
         for analyst in TURNS.analysts.values():
             analyst.start(level, style)
-        suspicious(ecg_analysis.made_up())
+        pressure(ecg_analysis.made_up())
 
     threading.Thread(target=load, name="ecg-warm-up", daemon=True).start()

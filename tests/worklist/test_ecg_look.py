@@ -16,7 +16,7 @@ from hub.ecg.scoring import st
 from hub.ecg.scoring.scale import true_scale
 from hub.ecg.waveform import Waveform
 from hub.worklist import ecg_look
-from hub.worklist.ecg_look import suspicious
+from hub.worklist.ecg_look import pressure
 from tests.ecg.records import ludb
 from tests.ecg.strips import SHAPE, one_beat, strip, twelve
 
@@ -83,45 +83,53 @@ def test_every_rule_of_every_list_has_an_example() -> None:
 
 @pytest.mark.parametrize("rule", EXAMPLES)
 def test_it_stands_out(rule: str) -> None:
-    assert suspicious(EXAMPLES[rule]())
+    assert pressure(EXAMPLES[rule]())
+
+
+def test_the_furthest_goes_first() -> None:
+    """No beats before 30 a minute before 42; 150 a minute before 118."""
+    found = [pressure(strip(np.arange(0.6, 10, 60 / rate))) for rate in (30, 42)]
+    assert pressure(fibrillation()) > 1
+    assert pressure(Waveform(np.zeros((5000, 2)), 500.0, ("I", "II"), "test")) > found[0] > found[1] >= 1
+    assert pressure(EXAMPLES["vt_whole_strip"]()) > pressure(strip(np.arange(0.3, 10, 60 / 118)))
 
 
 @pytest.mark.parametrize("group", st.GROUPS)
 def test_raised_st_of_every_wall(group: str) -> None:
-    assert suspicious(raised(group))
+    assert pressure(raised(group))
 
 
 @pytest.mark.parametrize("rate", [100.0, 250.0, 500.0, 1000.0])
 def test_a_plain_strip_does_not(rate: float) -> None:
-    assert not suspicious(strip(BEATS, rate=rate))
-    assert not suspicious(strip(np.arange(0.5, 10, 1.1), rate=rate))  # slow, with its P waves
+    assert not pressure(strip(BEATS, rate=rate))
+    assert not pressure(strip(np.arange(0.5, 10, 1.1), rate=rate))  # slow, with its P waves
 
 
 @pytest.mark.parametrize("record", [88, 135])
 def test_real_records_without_any_of_it_do_not(record: int) -> None:
-    assert not suspicious(read_ecg(ludb(record)))
+    assert not pressure(read_ecg(ludb(record)))
 
 
 def test_what_cannot_be_looked_at_is_not_made_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_waveform: Waveform) -> bool:
+    def broken(_waveform: Waveform) -> float:
         raise ValueError
 
-    monkeypatch.setattr(ecg_look, "_stands_out", broken)
-    assert suspicious(strip(BEATS))
+    monkeypatch.setattr(ecg_look, "_pressure", broken)
+    assert pressure(strip(BEATS))
 
 
 @pytest.mark.parametrize("length", [1, 3, 50, 400])
 def test_short_ones_stand_out(length: int) -> None:
     """Too short to find beats in: nobody can say that they are harmless."""
     plain = strip(BEATS)
-    assert suspicious(Waveform(plain.samples_mv[:length], 500.0, plain.leads, "test"))
+    assert pressure(Waveform(plain.samples_mv[:length], 500.0, plain.leads, "test"))
 
 
 def test_one_with_gaps_is_looked_at() -> None:
     plain = strip(BEATS)
     gaps = plain.samples_mv.copy()
     gaps[1000:1040] = np.nan
-    assert not suspicious(Waveform(gaps, 500.0, plain.leads, "test"))
+    assert not pressure(Waveform(gaps, 500.0, plain.leads, "test"))
     gaps[:, 6:] = np.nan
     gaps[:, :6][2000:3600] = gaps[2000, :6]
-    assert suspicious(Waveform(gaps, 500.0, plain.leads, "test"))
+    assert pressure(Waveform(gaps, 500.0, plain.leads, "test"))

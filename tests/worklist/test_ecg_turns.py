@@ -42,25 +42,43 @@ class Queue:
         self.turns = Turns(self.pressing, self.routine)
         self._context, self._waveform = world.context, read_ecg(ludb(64))
 
-    def sent(self, name: str, *, pressing: bool = False) -> "Future[EcgAnalysis | None]":
+    def sent(self, name: str, *, pressing: float = 0.0) -> "Future[EcgAnalysis | None]":
         context, waveform = self._context, self._waveform
         return self.turns.submit(context, "study", name, waveform, Person(), NOW, pressing=pressing)
 
 
-def test_what_presses_waits_for_nothing_else_then_the_newest_is_first(sqlite_world: World) -> None:
+def test_what_presses_most_is_first_then_the_newest(sqlite_world: World) -> None:
     queue = Queue(sqlite_world)
     answers = [queue.sent("at work")]
     queue.routine.begun.acquire(timeout=30)
-    answers += [queue.sent("old"), queue.sent("pain", pressing=True)]
+    answers += [queue.sent("old"), queue.sent("pain", pressing=2.0)]
     queue.pressing.begun.acquire(timeout=30)
-    answers += [queue.sent("new"), queue.sent("slow", pressing=True), queue.sent("late", pressing=True)]
+    answers += [queue.sent("new"), queue.sent("a little", pressing=1.0), queue.sent("little", pressing=1.0)]
+    answers += [queue.sent("much", pressing=3.0)]
     queue.pressing.go.set()
-    assert [answers[place].result(30) for place in (2, 4, 5)] == [None] * 3
-    assert queue.pressing.asked == ["pain", "slow", "late"]
+    assert [answers[place].result(30) for place in (2, 4, 5, 6)] == [None] * 4
+    assert queue.pressing.asked == ["pain", "much", "a little", "little"]
     assert queue.routine.asked == []
     queue.routine.go.set()
-    assert [answer.result(30) for answer in answers] == [None] * 6
+    assert [answer.result(30) for answer in answers] == [None] * 7
     assert queue.routine.asked == ["at work", "new", "old"]
+
+
+def test_what_is_routine_waits_while_much_presses(sqlite_world: World) -> None:
+    """The second analyst helps with what presses least, but leaves the first one its next."""
+    queue = Queue(sqlite_world)
+    answers = [queue.sent("at work", pressing=1.0)]
+    queue.pressing.begun.acquire(timeout=30)
+    answers += [queue.sent("routine")]
+    queue.routine.begun.acquire(timeout=30)
+    answers += [queue.sent(name, pressing=far) for name, far in (("far", 3.0), ("near", 1.0), ("mid", 2.0))]
+    answers += [queue.sent("newer")]
+    queue.routine.go.set()
+    assert [answers[place].result(30) for place in (1, 3, 4, 5)] == [None] * 4
+    assert queue.routine.asked == ["routine", "near", "mid", "newer"]
+    queue.pressing.go.set()
+    assert [answer.result(30) for answer in answers] == [None] * 6
+    assert queue.pressing.asked == ["at work", "far"]
 
 
 def test_too_many_leave_those_that_waited_longest_to_the_job_but_nothing_that_presses(
@@ -68,19 +86,20 @@ def test_too_many_leave_those_that_waited_longest_to_the_job_but_nothing_that_pr
 ) -> None:
     monkeypatch.setattr("hub.worklist.ecg_turns.WAITING_AT_MOST", 2)
     queue = Queue(sqlite_world)
-    at_work = [queue.sent("one"), queue.sent("two", pressing=True)]
+    at_work = [queue.sent("one"), queue.sent("two", pressing=1.0)]
     for analyst in (queue.routine, queue.pressing):
         analyst.begun.acquire(timeout=30)
-    answers = [queue.sent(name, pressing=name.startswith("pain")) for name in ("pain 1", "old", "pain 2")]
-    answers += [queue.sent(name, pressing=name.startswith("pain")) for name in ("new", "pain 3", "newest")]
+    names = ("pain 1", "old", "pain 2", "new", "pain 3", "newest")
+    answers = [queue.sent(name, pressing=float(name.startswith("pain"))) for name in names]
     assert [answer.done() for answer in answers] == [False, True, False, False, False, False]
     assert answers[1].result() is None
     assert queue.turns.waiting() == 5
-    queue.pressing.go.set()
-    queue.routine.go.set()
+    for analyst in (queue.routine, queue.pressing):
+        analyst.go.set()
     assert [answer.result(30) for answer in at_work + answers] == [None] * 8
-    assert queue.routine.asked == ["one", "newest", "new"]
-    assert queue.pressing.asked == ["two", "pain 1", "pain 2", "pain 3"]
+    assert sorted(queue.pressing.asked + queue.routine.asked) == sorted(
+        ["one", "two", *names[:1], *names[2:]]
+    )
 
 
 def test_samples_of_few_are_held_and_the_others_are_read_again(
