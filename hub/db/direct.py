@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session, SessionTransaction, make_transient_to_detached
+from sqlalchemy.orm import Session, make_transient_to_detached
 from sqlalchemy.pool import PoolProxiedConnection
 
 from hub.db.session import Database, answering
@@ -171,7 +171,6 @@ def _result_processor(kind: "sa.types.TypeEngine[Any]", dialect: sa.Dialect) -> 
 class _Place(NamedTuple):
     """Where the statements of one transaction of a session go."""
 
-    transaction: SessionTransaction | None
     connection: PoolProxiedConnection
     dialect: sa.Dialect
     errors: type[Exception]
@@ -182,13 +181,15 @@ _PLACE = "hub_direct_place"
 
 
 def _place_of(session: Session) -> _Place:
-    """Return where statements go, found once for each transaction: asking takes as long as a statement."""
+    """Return where statements go, found once for each transaction: asking takes as long as a statement.
+
+    The end of a transaction takes the session's connection away and makes what is known invalid.
+    """
     known: _Place | None = session.info.get(_PLACE)
-    if known is None or known.transaction is None or known.transaction is not session.get_transaction():
+    if known is None or not known.connection.is_valid or not session.in_transaction():
         connection = session.connection()
         dialect = connection.dialect
-        errors = dialect.loaded_dbapi.Error
-        known = _Place(session.get_transaction(), connection.connection, dialect, errors)
+        known = _Place(connection.connection, dialect, dialect.loaded_dbapi.Error)
         session.info[_PLACE] = known
     return known
 
