@@ -79,8 +79,10 @@ def pressure(waveform: Waveform) -> float:
 
 
 def _pressure(waveform: Waveform) -> float:
+    from hub.ecg.analysis import loading
     from hub.ecg.analysis.detect import find_qrs
 
+    loading.load()
     samples, rate_hz = _coarse(waveform)
     if not len(samples):
         return NO_BEATS
