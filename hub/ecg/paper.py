@@ -74,8 +74,13 @@ _NEARLY = 0.9
 """A recording this close to filling the sheet is laid out as if it did."""
 
 _SHORTEST = 0.1
-_FIRST_BASELINE_MM = 20.0
-_BELOW_LAST_MM = 20.0
+_EDGE_MM = 20.0
+"""From the upper edge to the first baseline and from the last one to the lower edge, where traces fit."""
+
+_LEAST_BELOW_MM = 10.0
+_CLEAR_MM = 2.0
+_MOST_HEIGHT_MM = 150.0
+"""A taller grid would not go on A4 across under six lines of text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +182,10 @@ def lay_out(
 
     Notes
     -----
+    A lead taller than its row runs into its neighbours' rows, as on paper. Where one would leave the
+    grid, room above or below is added, up to a height that A4 holds; what is still taller is cut.
+    The room is that of the whole recording, so that its sheets are alike.
+
     Sample ``n`` stands at ``n * mm_per_s / rate_hz`` mm. DICOM PS3.3 C.10.9.1.8 gives the case
     25 mm/s at 400 Hz: 0.0625 mm per sample.
     """
@@ -184,7 +193,8 @@ def lay_out(
     width_s = shown_seconds(waveform.duration_s, mm_per_s)
     column_s = width_s / max(len(row) for row in layout.rows)
     n_rows = len(layout.rows) + len(layout.strips)
-    baselines = [_FIRST_BASELINE_MM + row * layout.row_mm for row in range(n_rows)]
+    above_mm, below_mm = _edges(full, layout, mm_per_mv)
+    baselines = [above_mm + row * layout.row_mm for row in range(n_rows)]
     scale = (mm_per_s, mm_per_mv)
     segments: list[Segment] = []
     for row, baseline in zip(layout.rows, baselines, strict=False):
@@ -199,13 +209,35 @@ def lay_out(
     pulsed = baselines if layout.row_mm > 1.2 * PULSE_MV * mm_per_mv else baselines[:1]
     return Paper(
         width_mm=_up_to_five(TRACE_LEFT_MM + width_s * mm_per_s + RIGHT_MM),
-        height_mm=_up_to_five(baselines[-1] + _BELOW_LAST_MM),
+        height_mm=_up_to_five(baselines[-1] + below_mm),
         mm_per_s=mm_per_s,
         mm_per_mv=mm_per_mv,
         started_s=start_s,
         pulses=tuple(_pulse(baseline, mm_per_mv) for baseline in pulsed),
         segments=tuple(segments),
     )
+
+
+def _edges(waveform: Waveform, layout: Layout, mm_per_mv: float) -> tuple[float, float]:
+    """Return the room above the first baseline and below the last one, multiples of 5 mm."""
+    rows = (*layout.rows, *((lead,) for lead in layout.strips))
+    up_mm, down_mm = PULSE_MV * mm_per_mv, 0.0
+    for place, row in enumerate(rows):
+        for samples in (_samples(waveform, lead) for lead in row):
+            if samples is None or not samples.size:
+                continue
+            # Unlike nanmax these make no copy of a day of Holter.
+            low, high = np.fmin.reduce(samples), np.fmax.reduce(samples)
+            if np.isfinite(low):
+                up_mm = max(up_mm, high * mm_per_mv - place * layout.row_mm)
+                down_mm = max(down_mm, -low * mm_per_mv - (len(rows) - 1 - place) * layout.row_mm)
+    above = max(_EDGE_MM, _up_to_five(up_mm + _CLEAR_MM))
+    below = max(_LEAST_BELOW_MM, _up_to_five(down_mm + _CLEAR_MM))
+    if above + below <= 2 * _EDGE_MM:
+        return above, 2 * _EDGE_MM - above
+    most = _MOST_HEIGHT_MM - (len(rows) - 1) * layout.row_mm
+    below = max(_LEAST_BELOW_MM, below - max(0.0, above + below - most))
+    return min(above, most - below), below
 
 
 def _samples(waveform: Waveform, lead: str) -> Points | None:

@@ -104,7 +104,7 @@ def _header(lines: list[str], left: float) -> list[str]:
 
 def _footer(paper: Paper, layout: Layout, text: str, left: float, top: float) -> str:
     y = top + paper.height_mm + 4.3
-    scale = f"{paper.mm_per_s:g} mm/s · {paper.mm_per_mv:g} mm/mV · {layout.name}"
+    scale = f"{paper.mm_per_s:g} mm/s · {paper.mm_per_mv:g} mm/mV · {layout.name.replace('x', '×')}"
     style = f'font-size="2.9" fill="{_MUTED}"'
     return (
         f'<text x="{left:g}" y="{y:g}" {style}>{text}</text>'

@@ -132,6 +132,46 @@ class TestArrangement:
         assert segment(lay_out(wave(np.zeros(5000), leads=("I", "II"))), "aVF").recorded
 
 
+class TestRoomForTallWaves:
+    """Oracle: ruler arithmetic; 2 mm stay clear, and the grid keeps to whole strong squares."""
+
+    @staticmethod
+    def edges(layout: str, mm_per_mv: float = 10.0, **peaks: float) -> tuple[float, float]:
+        samples = np.zeros((5000, 12))
+        for lead, millivolts in peaks.items():
+            samples[700, STANDARD_LEADS.index(lead)] = millivolts
+        tall = Waveform(samples, 500.0, STANDARD_LEADS, "test")
+        paper = lay_out(tall, LAYOUTS[layout], mm_per_mv=mm_per_mv)
+        assert paper.height_mm <= 150
+        return paper.segments[0].baseline_mm, paper.height_mm - paper.segments[-1].baseline_mm
+
+    def test_what_fits_changes_nothing(self) -> None:
+        assert self.edges("3x4+1", V4=1.8, II=-1.8) == (20, 20)
+
+    def test_an_r_wave_of_3_1_mv_in_the_first_row(self) -> None:
+        """The row below the last one gives room first: 2.7 mV change no height."""
+        assert self.edges("3x4+1", V4=3.1) == (35, 10)
+        assert self.edges("3x4+1", V4=2.7) == (30, 10)
+
+    def test_in_a_lower_row_it_needs_none(self) -> None:
+        assert self.edges("3x4+1", V5=3.1, V6=3.1) == (20, 20)
+
+    def test_a_deep_wave_in_the_last_row(self) -> None:
+        assert self.edges("6x2", V6=-2.2) == (20, 25)
+
+    def test_the_pulse_of_20_mm_per_mv_keeps_off_the_edge(self) -> None:
+        assert self.edges("6x2", 20.0) == (25, 15)
+
+    def test_no_higher_than_a4_holds(self) -> None:
+        assert self.edges("12x1", I=9.0) == (30, 10)
+
+    def test_nothing_of_it_is_cut_in_the_drawing(self) -> None:
+        samples = np.zeros((5000, 12))
+        samples[4000, STANDARD_LEADS.index("V4")] = 3.1
+        paper = lay_out(Waveform(samples, 500.0, STANDARD_LEADS, "test"))
+        assert min(line[:, 1].min() for s in paper.segments for line in s.lines) == pytest.approx(4.0)
+
+
 class TestGaps:
     def test_missing_samples_break_the_line(self) -> None:
         samples = np.zeros(5000)

@@ -84,7 +84,7 @@ class TestText:
 
     def test_scale_and_lead_names_are_printed(self, recording: Waveform) -> None:
         words = [t.text for t in ET.fromstring(draw_svg(recording, footer="脚注")).iter(f"{SVG}text")]
-        assert "25 mm/s · 10 mm/mV · 3x4+1" in words
+        assert "25 mm/s · 10 mm/mV · 3×4+1" in words
         assert {"I", "aVR", "V6", "脚注"} <= set(words)
 
     def test_nothing_from_outside(self, recording: Waveform) -> None:

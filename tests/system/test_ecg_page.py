@@ -121,7 +121,7 @@ def test_a_cardiologist_reads_measures_and_puts_right(sqlite_world: World, brows
         page.keyboard.press("l")
         expect(page.locator(".ecg-words").first).to_contain_text("低通 150 Hz")
         page.keyboard.press("4")
-        expect(page.locator(".ecg-words").first).to_contain_text("12x1")
+        expect(page.locator(".ecg-words").first).to_contain_text("12×1")
         page.keyboard.press("?")
         expect(page.locator("dialog[data-shortcuts]")).to_contain_text("移动卡尺一端一个采样点")
         page.keyboard.press("Escape")
@@ -175,7 +175,7 @@ def check_without_script(browser: Browser, page: Page, address: str) -> None:
     bare.goto(address)
     expect(bare.locator(".ecg-sheet svg")).to_be_visible()
     bare.get_by_text("6×2").click()
-    expect(bare.locator(".ecg-sheet")).to_contain_text("6x2")
+    expect(bare.locator(".ecg-sheet")).to_contain_text("6×2")
 
 
 def check_step(grey: np.ndarray, scale: float, *, left_mm: float, top_mm: float, tolerance_mm: float) -> None:

@@ -75,16 +75,16 @@ class TestSheets:
         page = sqlite_world.client("cardio1").get(
             f"/exams/{exam.id}/ecg", params={"layout": layout}, headers=PART
         )
-        assert f"10 mm/mV · {layout}" in page.text
-        pressed = re.findall(r'aria-current="true">([^<]*)<', page.text)
-        assert pressed == [layout.replace("x", "×")]
+        shown = layout.replace("x", "×")
+        assert f"10 mm/mV · {shown}" in page.text
+        assert re.findall(r'aria-current="true">([^<]*)<', page.text) == [shown]
 
     def test_speed_gain_and_cabrera_order(self, sqlite_world: World) -> None:
         exam = sent(sqlite_world, ludb(88))
         client = sqlite_world.client("cardio1")
         wanted = {"layout": "6x2", "speed": "50", "gain": "20", "cabrera": "true"}
         page = client.get(f"/exams/{exam.id}/ecg", params=wanted, headers=PART).text
-        assert "50 mm/s · 20 mm/mV · 6x2" in page
+        assert "50 mm/s · 20 mm/mV · 6×2" in page
         assert ">-aVR</text>" in page
         assert "所示 0–5 秒" in page
 

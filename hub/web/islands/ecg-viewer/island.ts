@@ -305,7 +305,7 @@ class Viewer {
   private scaleWords(): string {
     const { view } = this;
     const sheet = this.boards[0].sheet;
-    const what = view.mode !== "sheet" ? this.t(`mode_${view.mode}`) : view.single ? this.t("lead_alone", { lead: view.single }) : view.layout + (view.cabrera ? " Cabrera" : "");
+    const what = view.mode !== "sheet" ? this.t(`mode_${view.mode}`) : view.single ? this.t("lead_alone", { lead: view.single }) : view.layout.replace("x", "×") + (view.cabrera ? " Cabrera" : "");
     return `${sheet?.mmPerS ?? view.mmPerS} mm/s · ${sheet?.mmPerMv ?? view.mmPerMv} mm/mV · ${what}`;
   }
 
@@ -319,7 +319,8 @@ class Viewer {
     const measured = measuredPxPerMm();
     const share = Math.round((100 * pxPerMm) / (measured ?? NOMINAL_PX_PER_MM));
     const size = measured === undefined ? this.t("uncalibrated") : share === 100 ? this.t("true_size") : this.t("scaled", { percent: share });
-    board.words.replaceChildren(make("span", isOff(this.view.filters) ? "" : "strong warn", this.filterWords()), make("span", "push", [this.timeWords(board), this.scaleWords()].filter(Boolean).join(" · ")), make("span", measured === undefined ? "warn" : "muted", size));
+    const cut = board.sheet?.cut ? [make("span", "strong warn", this.t("cut"))] : [];
+    board.words.replaceChildren(make("span", isOff(this.view.filters) ? "" : "strong warn", this.filterWords()), ...cut, make("span", "push", [this.timeWords(board), this.scaleWords()].filter(Boolean).join(" · ")), make("span", measured === undefined ? "warn" : "muted", size));
   }
 
   private caliperText(caliper: Caliper): string {
@@ -443,7 +444,7 @@ class Viewer {
     const summary = this.panel.summary();
     const sheets = this.boards.filter((board) => !board.element.hidden).map((board) => {
       const lines = [...header, ...(board.title.textContent ? [board.title.textContent] : []), ...(board === this.boards[0] && summary ? [`${this.panel.summarySource()}   ${summary}`] : [])];
-      return toSvg(board.scenes(), { header: lines, footerLeft: this.filterWords(), footerRight: [this.timeWords(board), this.scaleWords()].filter(Boolean).join(" · ") });
+      return toSvg(board.scenes(), { header: lines, footerLeft: [this.filterWords(), board.sheet?.cut ? this.t("cut") : ""].filter(Boolean).join(" · "), footerRight: [this.timeWords(board), this.scaleWords()].filter(Boolean).join(" · ") });
     });
     this.printed.innerHTML = sheets.map((svg) => `<div class="ecg-print-sheet">${svg}</div>`).join("");
   };

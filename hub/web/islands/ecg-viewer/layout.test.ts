@@ -42,7 +42,10 @@ describe("the worked scale of DICOM PS3.3 C.10.9.1.8", () => {
 
 describe.each(golden.map((each) => [`${each.layout}${each.cabrera ? " Cabrera" : ""} ${each.rate_hz} Hz ${each.mm_per_s} mm/s ${each.mm_per_mv} mm/mV`, each] as const))("as the server's sheet: %s", (_, want) => {
   const arrangement = want.cabrera ? inCabreraOrder(layoutNamed(want.layout)) : layoutNamed(want.layout);
-  const sheet = layOut({ rateHz: want.rate_hz, totalSamples: want.n_samples }, arrangement, { startS: want.start_s, mmPerS: want.mm_per_s, mmPerMv: want.mm_per_mv });
+  const sheet = layOut({ rateHz: want.rate_hz, totalSamples: want.n_samples }, arrangement, { startS: want.start_s, mmPerS: want.mm_per_s, mmPerMv: want.mm_per_mv }, (lead) => {
+    const high = (want.n_samples - 1) / 1000;
+    return lead === "-aVR" ? [-high, 0] : [0, high];
+  });
   it("has the same extents and pulses", () => {
     expect([sheet.widthMm, sheet.heightMm]).toEqual([want.width_mm, want.height_mm]);
     expect(sheet.pulses.map((baseline) => pulse(baseline, sheet.mmPerMv))).toEqual(want.pulses.map((each) => each.flat()));
@@ -59,6 +62,32 @@ describe.each(golden.map((each) => [`${each.layout}${each.cabrera ? " Cabrera" :
         if (wantedPlace) place(sample).forEach((value, axis) => expect(value).toBeCloseTo(wantedPlace[axis]!, 2));
       }
     }
+  });
+});
+
+describe("room for tall waves", () => {
+  const sheetFor = (name: string, reach: Record<string, [number, number]>, mmPerMv = 10) => layOut(tenSeconds, layoutNamed(name), { ...plain, mmPerMv }, (lead) => reach[lead]);
+  const edgesOf = (sheet: ReturnType<typeof layOut>): [number, number] => [sheet.cells[0]!.baselineMm, sheet.heightMm - sheet.cells.at(-1)!.baselineMm];
+  it("leaves the sheet as it is when they fit", () => {
+    expect(edgesOf(sheetFor("3x4+1", { V4: [-0.5, 1.8], II: [-1.8, 1] }))).toEqual([20, 20]);
+  });
+  it("moves the rows down for an R wave of 3.1 mV in V4, on paper of the same height", () => {
+    const sheet = sheetFor("3x4+1", { V4: [-0.5, 3.1] });
+    expect([...edgesOf(sheet), sheet.heightMm, sheet.cut]).toEqual([35, 10, 150, false]);
+    expect(edgesOf(sheetFor("3x4+1", { V4: [-0.5, 2.7] }))).toEqual([30, 10]);
+  });
+  it("counts the rows between: the same wave in V5 or V6 needs none", () => {
+    for (const lead of ["V5", "V6"]) expect(edgesOf(sheetFor("3x4+1", { [lead]: [-0.5, 3.1] }))).toEqual([20, 20]);
+  });
+  it("makes room below for a deep wave in the last row", () => {
+    expect(edgesOf(sheetFor("6x2", { V6: [-2.2, 0.5] }))).toEqual([20, 25]);
+  });
+  it("keeps the pulse of 20 mm/mV off the edge", () => {
+    expect(edgesOf(sheetFor("6x2", {}, 20))).toEqual([25, 15]);
+  });
+  it("grows no higher than A4 holds, and says so", () => {
+    const sheet = sheetFor("12x1", { I: [-1, 9] });
+    expect([sheet.heightMm, sheet.cut]).toEqual([150, true]);
   });
 });
 

@@ -14,7 +14,7 @@ export interface Layout {
   /** Distance of two baselines. */
   rowMm: number;
   traceMm: number;
-  /** From the upper edge to the first baseline, and from the last one to the lower edge. */
+  /** From the upper edge to the first baseline, and from the last one to the lower edge, as far as traces fit. */
   edgeMm: number;
 }
 
@@ -46,12 +46,17 @@ export interface Sheet {
   /** Heights of the baselines that carry a calibration pulse. */
   pulses: readonly number[];
   cells: readonly Cell[];
+  /** Whether a trace leaves the paper, which would have to be higher than it may be. */
+  cut: boolean;
 }
 
 export interface Extent {
   rateHz: number;
   totalSamples: number;
 }
+
+/** Lowest and highest millivolt of a lead; nothing where it has no samples. */
+export type Reach = (lead: string) => readonly [number, number] | undefined;
 
 export interface Scale {
   startS: number;
@@ -67,6 +72,10 @@ const RIGHT_MM = 5;
 const TRACE_MM = 250;
 const SINGLE_TRACE_MM = 125;
 const EDGE_MM = 20;
+const LEAST_BELOW_MM = 10;
+const CLEAR_MM = 2;
+/** A taller grid would not go on A4 across under six lines of text. */
+const MOST_HEIGHT_MM = 150;
 const PULSE_MM = 5;
 const PULSE_MV = 1;
 const LABEL_SHARE = 0.36;
@@ -122,11 +131,32 @@ export function lastStart(extent: Extent, shownS: number): number {
 
 const upToFive = (length: number): number => Math.ceil(length / 5 - 1e-9) * 5;
 
-export function layOut(extent: Extent, arrangement: Layout, { startS, mmPerS, mmPerMv }: Scale): Sheet {
+/** The room above the first baseline and below the last one: no trace is cut as long as the paper can be that high. */
+function edges({ rows, strips, rowMm, edgeMm }: Layout, mmPerMv: number, reach: Reach): { aboveMm: number; belowMm: number; cut: boolean } {
+  const lines = [...rows, ...strips.map((lead) => [lead])];
+  let [upMm, downMm] = [PULSE_MV * mmPerMv, 0];
+  for (const [place, line] of lines.entries()) {
+    for (const lead of line) {
+      const [low, high] = reach(lead) ?? [0, 0];
+      upMm = Math.max(upMm, high * mmPerMv - place * rowMm);
+      downMm = Math.max(downMm, -low * mmPerMv - (lines.length - 1 - place) * rowMm);
+    }
+  }
+  const above = Math.max(edgeMm, upToFive(upMm + CLEAR_MM));
+  const below = Math.max(LEAST_BELOW_MM, upToFive(downMm + CLEAR_MM));
+  if (above + below <= 2 * edgeMm) return { aboveMm: above, belowMm: 2 * edgeMm - above, cut: false };
+  const most = MOST_HEIGHT_MM - (lines.length - 1) * rowMm;
+  const belowMm = Math.max(LEAST_BELOW_MM, below - Math.max(0, above + below - most));
+  const aboveMm = Math.min(above, most - belowMm);
+  return { aboveMm, belowMm, cut: upMm > aboveMm || downMm > belowMm };
+}
+
+export function layOut(extent: Extent, arrangement: Layout, { startS, mmPerS, mmPerMv }: Scale, reach: Reach = () => undefined): Sheet {
   const { rateHz, totalSamples } = extent;
   const shownS = shownSeconds(totalSamples / rateHz, mmPerS, arrangement.traceMm);
   const columnS = shownS / Math.max(...arrangement.rows.map((row) => row.length));
-  const { rowMm, edgeMm } = arrangement;
+  const { rowMm } = arrangement;
+  const { aboveMm, belowMm, cut } = edges(arrangement, mmPerMv, reach);
   const cellOf = (lead: string, xMm: number, baselineMm: number, fromS: number, lengthS: number): Cell => ({
     lead,
     xMm,
@@ -138,7 +168,7 @@ export function layOut(extent: Extent, arrangement: Layout, { startS, mmPerS, mm
     first: Math.max(0, Math.ceil(fromS * rateHz - 1e-6)),
     last: Math.min(totalSamples - 1, Math.floor((fromS + lengthS) * rateHz + 1e-6)),
   });
-  const baselines = [...arrangement.rows, ...arrangement.strips].map((_, row) => edgeMm + row * rowMm);
+  const baselines = [...arrangement.rows, ...arrangement.strips].map((_, row) => aboveMm + row * rowMm);
   const cells = arrangement.rows.flatMap((row, at) =>
     row.map((lead, column) => cellOf(lead, TRACE_LEFT_MM + column * columnS * mmPerS, baselines[at] ?? 0, startS + column * columnS, columnS)),
   );
@@ -146,7 +176,7 @@ export function layOut(extent: Extent, arrangement: Layout, { startS, mmPerS, mm
   return {
     layout: arrangement,
     widthMm: upToFive(TRACE_LEFT_MM + shownS * mmPerS + RIGHT_MM),
-    heightMm: upToFive((baselines.at(-1) ?? 0) + edgeMm),
+    heightMm: upToFive((baselines.at(-1) ?? 0) + belowMm),
     mmPerS,
     mmPerMv,
     rateHz,
@@ -155,6 +185,7 @@ export function layOut(extent: Extent, arrangement: Layout, { startS, mmPerS, mm
     // in rows closer than a pulse is high, pulses would run into each other: one says it all
     pulses: rowMm > 1.2 * PULSE_MV * mmPerMv ? baselines : baselines.slice(0, 1),
     cells,
+    cut,
   };
 }
 
@@ -219,5 +250,6 @@ export function layOutMedian(extent: Extent, leads: readonly string[], mmPerS: n
     shownS: lengthS,
     pulses: baselines,
     cells,
+    cut: false,
   };
 }

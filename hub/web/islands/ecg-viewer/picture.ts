@@ -4,7 +4,7 @@ import { type Analysis, type Beat, type Bounds, landmarks, type StoredMedian } f
 import type { Shown } from "./board";
 import { type FilterChoice, filtered, isOff } from "./filters";
 import { type Cell, inCabreraOrder, layOut, layOutMedian, layoutNamed, type Sheet, singleLead, STANDARD_LEADS } from "./layout";
-import { decodeSamples, type Recording, samplesOf, toMillivolts, withLimbLeads } from "./recording";
+import { decodeSamples, reachOf, type Recording, samplesOf, toMillivolts, withLimbLeads } from "./recording";
 import { INK, type Mark, type Series } from "./scene";
 import type { View } from "./view";
 
@@ -59,17 +59,22 @@ export function alignment(cell: Cell, own: readonly number[], ownRateHz: number,
   return nearest / otherRateHz - at;
 }
 
+function reachOfAll(series: readonly Series[], lead: string): readonly [number, number] | undefined {
+  const reaches = series.map((each) => reachOf(each.leads, lead)).filter((reach) => reach !== undefined);
+  return reaches.length > 0 ? [Math.min(...reaches.map(([low]) => low)), Math.max(...reaches.map(([, high]) => high))] : undefined;
+}
+
 /** The rhythm on paper; `over` is an earlier ECG laid over it, beat on beat. */
 export function rhythm(loaded: Loaded, view: View, over?: Loaded): Shown {
   const { recording } = loaded;
   const chosen = view.single ? singleLead(view.single) : layoutNamed(view.layout);
   const arrangement = view.cabrera && !view.single ? inCabreraOrder(chosen) : chosen;
-  const sheet = layOut(recording, arrangement, view);
   const series = [seriesOf(recording, view.filters, INK.trace)];
   if (over) {
     const [own, other] = [loaded, over].map((each) => beatsOf(each).map((beat) => beat.sample)) as [number[], number[]];
     series.push({ ...seriesOf(over.recording, view.filters, INK.earlier), shiftS: (cell) => alignment(cell, own, recording.rateHz, other, over.recording.rateHz) });
   }
+  const sheet = layOut(recording, arrangement, view, (lead) => reachOfAll(series, lead));
   const beats = beatsOf(loaded);
   return { sheet, series, marks: view.marks ? marksOf(beats) : [], landmarks: (lead) => landmarks(beats, lead) };
 }

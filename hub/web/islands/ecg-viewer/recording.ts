@@ -81,6 +81,27 @@ export function decode(stored: StoredRecording): Recording {
   };
 }
 
+const reaches = new WeakMap<Float64Array, readonly [number, number]>();
+
+/** Lowest and highest millivolt of a lead; nothing where it has no samples. */
+export function reachOf(leads: ReadonlyMap<string, Float64Array>, name: string): readonly [number, number] | undefined {
+  const samples = leads.get(name);
+  if (!samples) {
+    const [low, high] = (name === "-aVR" && reachOf(leads, "aVR")) || [NaN, NaN];
+    return Number.isNaN(low) ? undefined : [-high, -low];
+  }
+  let reach = reaches.get(samples);
+  if (!reach) {
+    let [low, high] = [Infinity, -Infinity];
+    for (const value of samples) {
+      if (value < low) low = value;
+      if (value > high) high = value;
+    }
+    reaches.set(samples, (reach = [low, high]));
+  }
+  return reach[0] <= reach[1] ? reach : undefined;
+}
+
 /** A lead's samples; -aVR is aVR turned over where it was not recorded as such. */
 export function samplesOf(leads: ReadonlyMap<string, Float64Array>, name: string): Float64Array | undefined {
   const found = leads.get(name);
