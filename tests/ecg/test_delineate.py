@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from hub.ecg.analysis import delineate
 from hub.ecg.analysis.delineate import quiet_after, quiet_before
 from hub.ecg.analysis.measure import measure
-from tests.ecg.made_beats import LEADS, RATE, SIZES, Shape, one_lead, recording, regular
+from hub.ecg.waveform import Waveform
+from tests.ecg.made_beats import LEADS, RATE, SIZES, Shape, hump, one_lead, recording, regular
 
 TOLERANCE_MS = {"p_on": 15, "p_off": 15, "qrs_on": 22, "qrs_off": 22, "t_off": 25}
 """QRS is wide because it follows LUDB's readers: they mark the first departure in a real, softer wave."""
@@ -162,3 +164,69 @@ class TestClasses:
         found = measure(type(wave)(samples, RATE, LEADS, "test"))
         assert {beat.kind for beat in found.beats} == {"paced"}
         assert len(found.beats) == len(beats)
+
+    @pytest.mark.parametrize("constant_ms", [4.0, 7.0, 12.0])
+    def test_the_discharge_behind_a_spike_is_no_qrs(self, constant_ms: float) -> None:
+        """QRS begins 24 ms after the spike, as it was made, also where an electrode discharges."""
+        beats = regular(1000.0)
+        samples = recording(beats, Shape(p=None)).samples_mv.copy()
+        time = np.arange(len(samples)) * 1000 / RATE
+        alone, tailed = samples.copy(), samples.copy()
+        for beat in beats:
+            spike = round((beat - 64) * RATE / 1000)
+            alone[spike : spike + 2] += 2.0
+            since = time - time[spike]
+            tailed += (
+                np.where(since >= 0, np.exp(-np.maximum(since, 0.0) / constant_ms), 0.0)[:, None] * SIZES
+            )
+        truth = measure(Waveform(alone, RATE, LEADS, "test")).values["qrs_ms"].value
+        found = measure(Waveform(tailed, RATE, LEADS, "test"))
+        assert {beat.kind for beat in found.beats} == {"paced"}
+        assert found.values["qrs_ms"].value == pytest.approx(truth, abs=4.0)
+
+
+class TestCalm:
+    def test_the_quiet_quarter(self) -> None:
+        """By hand at 1 kHz: of 500 samples around the beat 200 hold 1.0 and the rest 3.0."""
+        activity = np.full(1001, 3.0)
+        activity[300:500] = 1.0
+        assert delineate.quiet_level(activity, 500, 1.0) == 1.0
+        activity[300:400] = 3.0
+        assert delineate.quiet_level(activity, 500, 1.0) == 3.0
+
+    def test_what_the_edge_of_a_recording_holds_level_is_no_calm(self) -> None:
+        activity = np.zeros(1001)
+        activity[:560] = 2.0
+        assert delineate.quiet_level(activity, 500, 1.0) == 2.0
+
+    def test_nothing_moves(self) -> None:
+        assert delineate.quiet_level(np.zeros(100), 50, 1.0) == 0.0
+
+
+class TestQrsOverAllLeads:
+    @pytest.mark.parametrize("gain", [0.5, 1.0, 2.0])
+    @pytest.mark.parametrize("length", [80.0, 120.0, 160.0])
+    def test_widths_that_were_made(self, gain: float, length: float) -> None:
+        """Readers, whom it follows, mark outside of a wave's soft feet: the same at any width and gain."""
+        made = recording(regular(1000.0), Shape(p=None, qrs=(-length / 2, length / 2), t=(200.0, 360.0)))
+        found = measure(Waveform(made.samples_mv * gain, RATE, LEADS, "test")).values["qrs_ms"]
+        assert found.value == pytest.approx(length + 18.0, abs=8.0)
+
+    def test_small_quick_deflections_at_the_end_belong_to_it(self) -> None:
+        """Notches of 60 uV follow the made QRS for 16 ms: more than half of that must be counted."""
+        beats = regular(1000.0)
+        plain = recording(beats, Shape(p=None))
+        time = np.arange(plain.n_samples) * 1000 / RATE
+        notches = np.zeros(plain.n_samples)
+        for beat in beats:
+            inside = (time > beat + 50) & (time <= beat + 66)
+            notches += np.where(inside, 0.06 * np.cos(np.pi * (time - beat) / 4), 0.0)
+        longer = Waveform(plain.samples_mv + notches[:, None], RATE, LEADS, "test")
+        before, after = (measure(each).values["qrs_ms"].value or 0.0 for each in (plain, longer))
+        assert 8.0 <= after - before <= 20.0
+
+    def test_equal_beats_have_the_width_of_their_median(self) -> None:
+        made = np.stack([0.8 * hump(np.arange(600.0), 200, 260) - 0.5 * hump(np.arange(600.0), 240, 290)] * 3)
+        on, _, off = delineate.qrs_extent(made, 235, 0.5)
+        widths = delineate.qrs_widths(np.stack([made] * 4), made, on, off, 0.5)
+        assert widths.tolist() == [off - on] * 4

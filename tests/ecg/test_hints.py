@@ -11,7 +11,7 @@ from hub.ecg.analysis.analyse import analyse, profiles
 from hub.ecg.analysis.hints import CHECKS, hints
 from hub.ecg.analysis.hints_rules import DEFAULT_PROFILE, read_table, rules_of, usual_limits
 from hub.ecg.analysis.measure import measure
-from hub.ecg.analysis.model import Atrial, Hint, Measurement, Quality, Value
+from hub.ecg.analysis.model import Atrial, Finding, Hint, Measurement, Quality, Value
 from hub.ecg.analysis.quality import assess
 from hub.ecg.analysis.st_rules import udmi_limit_mv
 from hub.ecg.read import read_ecg
@@ -344,8 +344,6 @@ class TestStElevation:
     def test_amplitudes_of_doubtful_scale_are_not_judged(
         self, plain: Waveform, measured: Measurement
     ) -> None:
-        from hub.ecg.analysis.model import Finding
-
         raised = _with_st(measured, II=400.0, aVF=400.0)
         doubtful = Quality("usable", (Finding("units_doubtful"),))
         assert not [each for each in hints(plain, raised, doubtful) if each.rule.startswith(("st_", "mi_"))]
@@ -355,6 +353,20 @@ class TestStElevation:
         raised = _with_st(measured, II=400.0, aVF=400.0)
         bad = Quality("repeat", (), {"II": "bad", "aVF": "good"})
         assert "st_elevation" not in {each.rule for each in hints(plain, raised, bad)}
+
+    def test_a_lead_that_only_noise_makes_bad_is_doubtful(
+        self, plain: Waveform, measured: Measurement
+    ) -> None:
+        raised = _with_st(measured, II=400.0, aVF=400.0)
+        grades = {"II": "bad", "aVF": "bad"}
+        mains = Finding("mains", ("II", "aVF"), repeat=True, numbers={"mains_uv": 250.0})
+        found = {each.rule: each for each in hints(plain, raised, Quality("repeat", (mains,), grades))}
+        assert "st_elevation" not in found
+        assert found["st_elevation_doubtful"].leads == ("II", "aVF")
+        assert found["st_elevation_doubtful"].numbers["mains_uv"] == 250.0
+        off = Finding("lead_off", ("II",), repeat=True)
+        dead = hints(plain, raised, Quality("repeat", (mains, off), grades))
+        assert "st_elevation_doubtful" not in {each.rule for each in dead}
 
 
 def _with_st(measurement: Measurement, later: float | None = None, **levels_uv: float) -> Measurement:

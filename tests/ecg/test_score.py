@@ -12,6 +12,7 @@ from hub.ecg.formats.wfdb_annotations import read_annotations
 from hub.ecg.scoring import cases, rivals, tables
 from hub.ecg.scoring.reference import Reference, Wave, from_leads, global_beats, intervals, lead_marks
 from hub.ecg.scoring.stats import Counts, errors_table, match, wilson
+from hub.ecg.waveform import Waveform
 from tests.ecg.oracles import annotate
 from tests.ecg.oracles import lead_marks as marks_by_wfdb
 from tests.ecg.records import DATA
@@ -99,6 +100,31 @@ def test_reference_by_hand() -> None:
     bare = from_leads({name: lead(0, with_p=False) for name in ("I", "II", "V1")})
     assert set(intervals(bare, 500.0)) == {"qrs_ms", "qt_ms"}
     assert leads["II"].qrs[0] == Wave(978, 1000, 1023)
+
+
+def test_beyond_the_marks_of_a_lead_only_hits_count() -> None:
+    """By hand at 500 Hz: marks from 1000 to 1200. P before them is passed over, its invented copy is not."""
+    from hub.ecg.analysis.model import Beat, Boundaries
+    from hub.ecg.scoring.boundaries import BoundaryTable
+    from hub.ecg.scoring.reference import LeadMarks
+
+    qrs = (Wave(1000, 1010, 1030), Wave(1160, 1170, 1200))
+    reference = Reference((1010, 1170), 1010, 1170, {"I": LeadMarks((), qrs, (), 1000, 1200)})
+    beats = (
+        Beat(
+            1010, "dominant", Boundaries(), {"I": Boundaries(p_on=940, p_off=985, qrs_on=996, qrs_off=1030)}
+        ),
+        Beat(1170, "dominant", Boundaries(), {"I": Boundaries(p_on=1100, p_off=1140, qrs_off=1204)}),
+    )
+    waveform = Waveform(measure_input()[:, None], 500.0, ("I",), "test")
+    measurement = replace(measure_well(waveform), beats=beats)
+    table = BoundaryTable()
+    table.add(cases.Case("made", waveform, reference, "", measurement))
+    found = table.result()["all_leads"]
+    assert [found["p_off"][each] for each in ("n", "false", "missed")] == [0, 1, 0]
+    assert [found["p_on"][each] for each in ("n", "false", "missed")] == [0, 1, 0]
+    assert [found["qrs_on"][each] for each in ("n", "false", "missed")] == [2, 0, 1]
+    assert [found["qrs_off"][each] for each in ("n", "false", "missed")] == [2, 0, 0]
 
 
 @pytest.fixture

@@ -30,9 +30,11 @@ _ORDER = (
     "wander",
     "leads_missing",
 )
-_BAD = frozenset({"lead_off", "flat", "clipped"})
-_NOISE = frozenset({"mains", "muscle"})
-_PER_LEAD = frozenset({*_BAD, *_NOISE, "wander"})
+BAD = frozenset({"lead_off", "flat", "clipped"})
+NOISE = frozenset({"mains", "muscle"})
+"""Findings that make a lead bad: always, and where they ask for a new recording."""
+
+_PER_LEAD = frozenset({*BAD, *NOISE, "wander"})
 _DERIVED = ("III", "aVR", "aVL", "aVF")
 _QRS_REACH_S = 0.1
 _LEAST_REACH = 4
@@ -60,10 +62,10 @@ def assess(waveform: Waveform, measurement: Measurement | None = None) -> Qualit
     limits = read_table("quality")
     leads = measure_leads(waveform)
     found = [*_of_leads(waveform, leads, limits), *_of_whole(waveform, leads, limits)]
-    off = {lead for each in found if each.code in _BAD for lead in each.leads}
+    off = {lead for each in found if each.code in BAD for lead in each.leads}
     if measurement is not None:
         found += _without_heart(waveform, measurement, limits, off)
-        doubtful = {lead for each in found if each.code in {*_BAD, "units_doubtful"} for lead in each.leads}
+        doubtful = {lead for each in found if each.code in {*BAD, "units_doubtful"} for lead in each.leads}
         if _have_common_time(waveform, NEEDED):
             found += swaps(measurement, doubtful=frozenset(doubtful))
     return _judged(waveform.leads, _merged(found))
@@ -218,7 +220,7 @@ def _judged(leads: tuple[str, ...], found: list[Finding]) -> Quality:
     for each in found:
         for lead in each.leads:
             if lead in grades and grades[lead] != "bad":
-                bad = each.code in _BAD or (each.repeat and each.code in _NOISE)
+                bad = each.code in BAD or (each.repeat and each.code in NOISE)
                 grades[lead] = "bad" if bad else "usable"
     verdict: Literal["good", "usable", "repeat"]
     verdict = "repeat" if any(each.repeat for each in found) else "usable" if found else "good"

@@ -1,12 +1,14 @@
 """Rules of infarction: ST elevation by the Fourth Universal Definition, list thresholds, Q waves."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from hub.ecg.analysis.hints_facts import Evidence, Facts
 from hub.ecg.analysis.hints_rules import Limits, usual_limits
 from hub.ecg.analysis.hints_shape import lbbb, lvh_voltage, rbbb
+from hub.ecg.analysis.quality import BAD, NOISE
 
 CONTIGUOUS = (
     ("I", "aVL"),
@@ -138,17 +140,33 @@ def st_elevation(facts: Facts, limits: Limits) -> Evidence | None:
 
 
 def st_elevation_doubtful(facts: Facts, limits: Limits) -> Evidence | None:
-    """The same elevation where the definition may not be applied, with what forbids it."""
+    """The same elevation where the definition may not be applied, with what forbids it.
+
+    Leads that mains or muscle noise alone makes bad are looked at too: the median of the beats shows an
+    elevation through noise, and to be silent about it until the recording is repeated helps nobody.
+    """
     if not facts.amplitudes_hold:
         return None
-    raised = _elevated(facts, limits)
-    why = _confounders(facts)
-    if not why:
-        why = _hypertrophy(facts)
-        clear = _paired({lead: mv for lead, mv in raised.items() if lead not in _RIGHT})
-        raised = {lead: mv for lead, mv in raised.items() if lead not in clear}
+    noisy = {
+        (lead, f"{each.code}_uv"): each.numbers[f"{each.code}_uv"]
+        for each in facts.quality.findings
+        if each.code in NOISE
+        for lead in each.leads
+    }
+    plain = st_elevation(facts, limits)
+    raised = _elevated(_through_noise(facts, {lead for lead, _ in noisy}), limits)
+    raised = {lead: mv for lead, mv in raised.items() if plain is None or lead not in plain.leads}
+    why = _confounders(facts) or _hypertrophy(facts)
+    why |= {name: uv for (lead, name), uv in noisy.items() if lead in raised and facts.is_bad(lead)}
     evidence = _evidence(facts, raised, limits)
     return Evidence(evidence.leads, {**evidence.numbers, **why}) if why and evidence else None
+
+
+def _through_noise(facts: Facts, leads: Iterable[str]) -> Facts:
+    """Return the facts with leads that only noise makes bad taken for usable."""
+    dead = {lead for each in facts.quality.findings if each.code in BAD for lead in each.leads}
+    usable = dict.fromkeys(set(leads) - dead, "usable")
+    return replace(facts, quality=replace(facts.quality, per_lead={**facts.quality.per_lead, **usable}))
 
 
 def _paired(raised: Mapping[str, float]) -> dict[str, float]:

@@ -34,7 +34,6 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 SHARES = (0.75, 1.25)
 """Of the limit of the Fourth Universal Definition."""
 
-_RISE_S = 0.04
 _FALL_S = 0.08
 _ST_S = 0.24
 
@@ -72,20 +71,26 @@ class StCount:
 def deformation(waveform: Waveform, measurement: Measurement) -> Floats:
     """Return the shape of the injected ST-T change, 1 from J to its end and 0 between, shape (n_samples,).
 
-    It rises over the last 40 ms before J, stays, and falls over 80 ms: no step that a filter or a
-    wave detector would notice; at fast rates it ends where the next beat begins.
+    It rises while QRS does, as a current of injury grows with the part of the heart that is depolarised:
+    by the share of the way that all leads together have gone since QRS began. So it comes to rest where
+    QRS does. A ramp of its own up to J, which stood here before, went on where QRS had come to rest: that
+    is a longer QRS, and the J point of the raised recording is then truly later than that of the other.
+    It stays, and falls over 80 ms; at fast rates it ends where the next beat begins.
     """
     rate = waveform.rate_hz
     shape = np.zeros(waveform.n_samples)
-    rise, hold, fall = (round(s * rate) for s in (_RISE_S, _ST_S, _FALL_S))
-    up = 0.5 - 0.5 * np.cos(np.pi * (np.arange(rise) + 1) / rise)
+    hold, fall = (round(s * rate) for s in (_ST_S, _FALL_S))
     down = 0.5 + 0.5 * np.cos(np.pi * (np.arange(fall) + 1) / fall)
+    mv = np.nan_to_num(waveform.samples_mv)
+    steps = np.diff(mv, axis=0, prepend=mv[:1])
+    way = np.sqrt(np.square(steps).sum(axis=1))
     ends = [*(_begins(beat) for beat in measurement.beats[1:]), waveform.n_samples + hold]
     for beat, end in zip(measurement.beats, ends, strict=True):
-        off = beat.over_all.qrs_off
-        if off is None:
+        start, off = beat.over_all.qrs_on, beat.over_all.qrs_off
+        if start is None or off is None:
             continue
-        start = off - rise + 1
+        gone = np.cumsum(way[start : off + 1])
+        up = gone / gone[-1] if gone[-1] > 0 else np.ones(len(gone))
         one = np.concatenate([up, np.ones(max(0, min(hold, end - off - fall))), down])
         low, high = max(0, start), min(len(shape), start + len(one))
         if low < high:
