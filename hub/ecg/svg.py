@@ -84,8 +84,9 @@ def draw_svg(
         *_header(lines, left),
         f'<g transform="translate({left:g} {top:g})">',
         _grid(paper),
-        _traces(paper),
+        # Below the traces: a lead's name must not hide a wave.
         *(_label(segment) for segment in paper.segments),
+        _traces(paper),
         "</g>",
         _footer(paper, layout, _printable(footer), left, top),
         "</svg>",

@@ -54,6 +54,10 @@ class TestTrueScale:
             assert ours[:, 1].min() == pytest.approx(exact[:, 1].min(), abs=0.0051)
             assert ours[:, 1].max() == pytest.approx(exact[:, 1].max(), abs=0.0051)
 
+    def test_no_name_lies_over_a_trace(self, recording: Waveform) -> None:
+        svg = draw_svg(recording, footer="")
+        assert svg.rindex('paint-order="stroke"') < svg.index("<clipPath")
+
     def test_grid_has_a_line_for_every_millimetre(self, recording: Waveform) -> None:
         paper = lay_out(recording)
         svg = draw_svg(recording, footer="")

@@ -165,7 +165,7 @@ export class Board {
 
   private caliperScene(): Scene {
     const sheet = this.shown?.sheet;
-    if (!sheet) return { widthMm: 0, heightMm: 0, lines: [], labels: [] };
+    if (!sheet) return { widthMm: 0, heightMm: 0, names: [], lines: [], labels: [] };
     return caliperScene(sheet, this.calipers, this.chosen, this.end, (caliper) => this.hooks.caliperText(caliper));
   }
 

@@ -72,7 +72,7 @@ function handles(sheet: Sheet, cell: Cell, caliper: Caliper, end: Grip["end"]): 
 }
 
 export function caliperScene(sheet: Sheet, calipers: readonly Caliper[], chosen: Caliper | undefined, end: Grip["end"], textOf: (caliper: Caliper) => string): Scene {
-  const scene: Scene = { widthMm: sheet.widthMm, heightMm: sheet.heightMm, lines: [], labels: [] };
+  const scene: Scene = { widthMm: sheet.widthMm, heightMm: sheet.heightMm, names: [], lines: [], labels: [] };
   for (const caliper of calipers) {
     const color = caliper === chosen ? INK.chosen : INK.caliper;
     for (const cell of cellsOf(sheet, caliper)) {

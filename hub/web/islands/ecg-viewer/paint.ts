@@ -1,6 +1,6 @@
 /** Two painters for a scene: the screen's canvas and an SVG true to scale for paper. */
 
-import type { Scene } from "./scene";
+import type { Label, Scene } from "./scene";
 
 const PAPER = "#fffafa";
 const GRID = { minor: "#f6cdcf", major: "#e79a9f", edge: "#d9787f" };
@@ -38,6 +38,7 @@ function line(context: CanvasRenderingContext2D, x1: number, y1: number, x2: num
 
 export function paintScene(context: CanvasRenderingContext2D, scene: Scene, dots: number): void {
   context.setTransform(dots, 0, 0, dots, 0, 0);
+  paintLabels(context, scene.names, dots);
   for (const { points, color, widthMm, dash } of scene.lines) {
     // on lines hardly wider than a dot round joins are not seen, and cost twice the time
     context.lineJoin = context.lineCap = "round";
@@ -51,7 +52,12 @@ export function paintScene(context: CanvasRenderingContext2D, scene: Scene, dots
     context.stroke();
   }
   context.setLineDash([]);
-  for (const label of scene.labels) {
+  paintLabels(context, scene.labels, dots);
+}
+
+function paintLabels(context: CanvasRenderingContext2D, labels: readonly Label[], dots: number): void {
+  context.lineJoin = "round";
+  for (const label of labels) {
     context.font = `${label.bold ? "bold " : ""}${Math.max(label.sizeMm, 10 / dots)}px ${FONTS}`;
     context.textAlign = label.anchor === "middle" ? "center" : (label.anchor ?? "start");
     context.strokeStyle = PAPER;
@@ -101,15 +107,14 @@ export function toSvg(scenes: readonly Scene[], words: Words): string {
   const clip = `ecg-print-${sheets++}`;
   const text = (x: number, y: number, content: string, size: number, more = ""): string => `<text x="${number(x)}" y="${number(y)}" font-size="${size}" ${more}>${escaped(content)}</text>`;
   const lines = scenes.flatMap((scene) => scene.lines).map(({ points, color, widthMm, dash }) => `<path d="${pathOf(points)}" stroke="${color}" stroke-width="${widthMm}"${dash ? ` stroke-dasharray="${dash.join(" ")}"` : ""}/>`);
-  const labels = scenes.flatMap((scene) => scene.labels).map((label) =>
-    text(label.x, label.y, label.text, label.sizeMm, `fill="${label.color}" text-anchor="${label.anchor ?? "start"}"${label.bold ? ' font-weight="bold"' : ""} stroke="${PAPER}" stroke-width="0.9" paint-order="stroke"`),
-  );
+  const written = (labels: readonly Label[]): string =>
+    labels.map((label) => text(label.x, label.y, label.text, label.sizeMm, `fill="${label.color}" text-anchor="${label.anchor ?? "start"}"${label.bold ? ' font-weight="bold"' : ""} stroke="${PAPER}" stroke-width="0.9" paint-order="stroke"`)).join("");
   return (
     `<svg xmlns="http://www.w3.org/2000/svg" width="${PAGE_MM}mm" height="${number(height)}mm" viewBox="0 0 ${PAGE_MM} ${number(height)}" font-family="${FONTS}" role="img">` +
     words.header.map((content, at) => text(left, 4.5 + HEADER_LINE_MM * at, content, at ? 3.2 : 4, at ? "" : 'font-weight="bold"')).join("") +
     `<g transform="translate(${number(left)} ${number(top)})">${gridPaths(base.widthMm, base.heightMm)}` +
-    `<clipPath id="${clip}"><rect width="${base.widthMm}" height="${base.heightMm}"/></clipPath>` +
-    `<g clip-path="url(#${clip})" fill="none" stroke-linejoin="round" stroke-linecap="round">${lines.join("")}</g>${labels.join("")}</g>` +
+    `<clipPath id="${clip}"><rect width="${base.widthMm}" height="${base.heightMm}"/></clipPath>${written(scenes.flatMap((scene) => scene.names))}` +
+    `<g clip-path="url(#${clip})" fill="none" stroke-linejoin="round" stroke-linecap="round">${lines.join("")}</g>${written(scenes.flatMap((scene) => scene.labels))}</g>` +
     text(left, top + base.heightMm + 4.3, words.footerLeft, 2.9, 'fill="#5b6673"') +
     text(left + base.widthMm, top + base.heightMm + 4.3, words.footerRight, 2.9, 'fill="#5b6673" text-anchor="end"') +
     "</svg>"

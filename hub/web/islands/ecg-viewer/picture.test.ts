@@ -73,8 +73,8 @@ describe("traces", () => {
   });
   it("of a lead that was not recorded are none, and its name is grey", () => {
     const scene = sceneOf(sheet, [series], [], 4);
-    expect(scene.labels.find((label) => label.text === "V1")!.bold).toBe(false);
-    expect(scene.labels.find((label) => label.text === "aVF")!.bold).toBe(true);
+    expect(scene.names.find((label) => label.text === "V1")!.bold).toBe(false);
+    expect(scene.names.find((label) => label.text === "aVF")!.bold).toBe(true);
   });
 });
 
@@ -138,6 +138,8 @@ describe("the printed page", () => {
   it("is an SVG in true millimetres that holds no markup from text", () => {
     const sheet = layOut(recording, layoutNamed("3x4+1"), START);
     const svg = toSvg([sceneOf(sheet, [{ leads: recording.leads, rateHz: 500, firstSample: 0, color: "#000" }], [], 20)], { header: ["<script>alert(1)</script>"], footerLeft: "a&b", footerRight: "25 mm/s" });
+    // a lead's name must not hide a wave: all names come before the traces
+    expect(svg.lastIndexOf('paint-order="stroke"')).toBeLessThan(svg.indexOf("<g clip-path"));
     const root = new DOMParser().parseFromString(svg, "image/svg+xml").documentElement;
     expect(root.getAttribute("width")).toBe("277mm");
     expect(root.getAttribute("viewBox")!.split(" ").map(Number).slice(0, 3)).toEqual([0, 0, 277]);

@@ -24,6 +24,8 @@ export interface Label {
 export interface Scene {
   widthMm: number;
   heightMm: number;
+  /** Below the lines: a lead's name must not hide a wave. */
+  names: Label[];
   lines: Line[];
   labels: Label[];
 }
@@ -109,7 +111,7 @@ function addGroup(samples: Float64Array, from: number, to: number, firstSample: 
 /** Everything on the paper but calipers. */
 export function sceneOf(sheet: Sheet, series: readonly Series[], marks: readonly Mark[], dotsPerMm: number): Scene {
   const lines: Line[] = sheet.pulses.map((baseline) => ({ points: pulse(baseline, sheet.mmPerMv), color: INK.trace, widthMm: TRACE_MM }));
-  const labels: Label[] = [];
+  const names: Label[] = [];
   for (const cell of sheet.cells) {
     lines.push(...markLines(sheet, cell, marks));
     if (!cell.overlay) for (const dy of [-5, 3]) lines.push({ points: [cell.xMm, cell.baselineMm + dy, cell.xMm, cell.baselineMm + dy + 2], color: INK.trace, widthMm: 0.2 });
@@ -121,9 +123,9 @@ export function sceneOf(sheet: Sheet, series: readonly Series[], marks: readonly
         for (const points of tracesOf(sheet, cell, samples, each, dotsPerMm)) lines.push({ points, color, widthMm: TRACE_MM });
       }
     }
-    labels.push(...cellLabels(cell, series[0]));
+    names.push(...cellNames(cell, series[0]));
   }
-  return { widthMm: sheet.widthMm, heightMm: sheet.heightMm, lines, labels };
+  return { widthMm: sheet.widthMm, heightMm: sheet.heightMm, names, lines, labels: [] };
 }
 
 function markLines(sheet: Sheet, cell: Cell, marks: readonly Mark[]): Line[] {
@@ -138,7 +140,7 @@ function markLines(sheet: Sheet, cell: Cell, marks: readonly Mark[]): Line[] {
     });
 }
 
-function cellLabels(cell: Cell, series: Series | undefined): Label[] {
+function cellNames(cell: Cell, series: Series | undefined): Label[] {
   if (cell.overlay) {
     return cell.overlay.map((lead, at) => ({ x: cell.xMm + cell.widthMm + 2, y: cell.labelMm + 4.2 * at, text: lead, sizeMm: 3.2, bold: true, color: LEAD_INK[at % LEAD_INK.length] as string }));
   }
