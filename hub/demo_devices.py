@@ -5,7 +5,7 @@ import random
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -72,11 +72,13 @@ class Township:
             self.imaging("LP", "LP_CT", "ct_head", patients[1], county.QUESTIONS["head"], "critical"),
             self.imaging("XJ", "XJ_US", "ultrasound", patients[3], None, "routine"),
             self.imaging("LZ", "LZ_DR", "lower_leg", patients[6], county.QUESTIONS["leg"], "routine"),
+            self.ecg_file("VP", ("normal_142.hea", "142.dat"), patients[5], county.QUESTIONS["check"]),
             self.ecg_file(
-                "VP", ("normal_142.hea", "142.dat"), patients[5], "routine", county.QUESTIONS["check"]
-            ),
-            self.ecg_file(
-                "VP", ("anterior_stemi_86.hea", "86.dat"), patients[7], "critical", county.QUESTIONS["pain"]
+                "VP",
+                ("anterior_stemi_86.hea", "86.dat"),
+                patients[7],
+                county.QUESTIONS["pain"],
+                pain_for=timedelta(hours=2),
             ),
             self.ecg_dicom("DP", "DP_ECG", "af_12lead.dcm", patients[4]),
             self.ecg_dicom("DP", "DP_ECG", "sinus_12lead.dcm", patients[2]),
@@ -121,9 +123,15 @@ class Township:
         return Sending(site, "ECG DICOM", send)
 
     def ecg_file(
-        self, site: str, names: tuple[str, ...], patient: DemoPatient, urgency: str, question: str
+        self,
+        site: str,
+        names: tuple[str, ...],
+        patient: DemoPatient,
+        question: str,
+        *,
+        pain_for: timedelta | None = None,
     ) -> Sending:
-        """Return an ECG that a village post uploads over HTTP."""
+        """Return an ECG that a village post uploads over HTTP, marked when the chest hurts."""
 
         def send() -> None:
             fields = {
@@ -131,9 +139,12 @@ class Township:
                 "local_id": patient.local_id,
                 "sex": patient.sex,
                 "birth_date": patient.birth_date,
-                "urgency": urgency,
+                "urgency": "routine",
                 "clinical_question": question,
             }
+            if pain_for is not None:
+                onset = self.context.clock().astimezone(self.context.settings.zone) - pain_for
+                fields |= {"chest_pain": "1", "chest_pain_onset": f"{onset:%Y-%m-%dT%H:%M}"}
             files = {name: (ECG_FOLDER / name).read_bytes() for name in names}
             if names[0].endswith(".hea"):
                 # A comment makes each recording a new one; the same bytes twice would be a re-send.

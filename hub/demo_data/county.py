@@ -64,7 +64,7 @@ QUESTIONS = {
     "chest": "咳嗽、咳痰两周，伴低热",
     "head": "跌倒后头痛半天，有呕吐",
     "leg": "左小腿肿痛一周，无外伤",
-    "pain": "胸痛两小时，大汗",
+    "pain": "大汗，向左肩放射",
     "check": "老年人健康体检",
 }
 """Clinical questions on the demo's orders."""
