@@ -32,6 +32,7 @@ from hub.web import i18n
 from hub.web.deps import ContextDep
 from hub.web.errors import message_of
 from hub.web.templating import language_of
+from hub.worklist.ecg_admission import Admission
 from hub.worklist.ecg_intake import Kept, keep
 from hub.worklist.ecg_look import pressure
 from hub.worklist.triage import URGENCIES
@@ -45,9 +46,6 @@ LARGE_BYTES = 8 << 20
 
 LOOKED_AT_BYTES = 1 << 20
 """Larger requests get no first look: it must cost next to nothing."""
-
-ROUTINE_AT_ONCE = 6
-"""Routine ECGs that are taken in at the same time: enough to be entered together, few enough to overtake."""
 
 URGENT = {"critical", "urgent"}
 WAIT_SECONDS = 60.0
@@ -125,11 +123,11 @@ async def received(request: Request, actor: Sender) -> AsyncIterator[Sent]:
         sent = Sent(files, {name: value for name, value in parts if isinstance(value, str)})
         async with AsyncExitStack() as admitted:
             if not _marked(sent.fields):
-                looks, admission = _admission(request)
-                async with looks:
+                admission = _admission(request)
+                async with admission.look():
                     sent = replace(sent, looked=await run_in_threadpool(_first_look, sent))
                 if not (sent.looked and sent.looked.pressing):
-                    await admitted.enter_async_context(admission)
+                    await admitted.enter_async_context(admission.routine())
             yield replace(sent, leave=_from_thread(admitted))
 
 
@@ -137,19 +135,12 @@ def _marked(fields: dict[str, str]) -> bool:
     return fields.get("urgency", "").strip() in URGENT or _in_pain(fields)
 
 
-def _admission(request: Request) -> tuple[asyncio.Semaphore, asyncio.Semaphore]:
-    """Return what has ECGs looked at one by one, and what lets routine ones in, a few at a time.
-
-    Urgent ECGs wait for neither, suspicious ones not for the second. Many threads that compute at
-    once would each be late.
-
-    When more arrive than the machine can take in, as after an outage, the others wait here,
-    where they hold no thread and no processor; what is urgent overtakes them.
-    """
+def _admission(request: Request) -> Admission:
+    """Return the door through which ECGs come that nobody has marked; those that stand out pass it."""
     state = request.app.state
     if not hasattr(state, "ecg_admission"):
-        state.ecg_admission = asyncio.Semaphore(1), asyncio.Semaphore(ROUTINE_AT_ONCE)
-    found: tuple[asyncio.Semaphore, asyncio.Semaphore] = state.ecg_admission
+        state.ecg_admission = Admission()
+    found: Admission = state.ecg_admission
     return found
 
 

@@ -113,13 +113,13 @@ def _rhythm(seconds: np.ndarray, length_s: float) -> float:
 
 
 def _wide(beats: np.ndarray, envelope: np.ndarray, rate_hz: float) -> float:
-    """Return how wide complexes are, for their rate, or one that comes early."""
+    """Return how wide complexes are for their rate; just 1 when only one that comes early is wide."""
     intervals = np.diff(beats) / rate_hz
     usual = float(np.median(intervals))
     widths = _widths(beats, envelope, rate_hz)
     limit = WIDE_S if usual <= 60.0 / QUICK_BPM else VERY_WIDE_S
-    early = (intervals < EARLY_SHARE * usual) & (intervals < EARLY_S)
-    return max(float(np.median(widths)) / limit, float(widths[1:][early].max(initial=0.0)) / EARLY_WIDE_S)
+    early = (intervals < EARLY_SHARE * usual) & (intervals < EARLY_S) & (widths[1:] > EARLY_WIDE_S)
+    return max(float(np.median(widths)) / limit, float(early.any()))
 
 
 def _slow_without_p(beats: np.ndarray, signal: "Signal") -> float:

@@ -1,6 +1,5 @@
 """Stored analyses, what they do to the worklist, readers' edits. Oracles: the engine itself, sums by hand."""
 
-import asyncio
 import io
 import re
 import time
@@ -25,6 +24,7 @@ from hub.reports.figures import value_lines
 from hub.web import i18n
 from hub.worklist import ecg_analysis, ecg_intake
 from hub.worklist import service as worklist
+from hub.worklist.ecg_admission import Admission
 from hub.worklist.ecg_turns import TURNS, AnalystGone
 from hub.worklist.ecg_values import RANGES, UNITS, InForce, corrected, in_force
 from hub.worklist.models import EcgAnalysis, EcgEdit, Exam, ExamStep
@@ -271,8 +271,7 @@ class TestPlace:
         assert sqlite_world.exam(exam.id).priority == 0
 
     def test_urgent_ones_overtake_a_crowd(self, sqlite_world: World, sender: TestClient) -> None:
-        looks, none = asyncio.Semaphore(1), asyncio.Semaphore(0)  # no routine ECG gets in any more
-        sqlite_world.app.state.ecg_admission = looks, none
+        sqlite_world.app.state.ecg_admission = Admission(at_once=0)  # no routine ECG gets in any more
         assert accepted(sender, slow(), **PATIENT)["outcome"] == "stored"  # suspicious
         assert accepted(sender, ludb(88), **PATIENT, chest_pain="1")["outcome"] == "stored"
 

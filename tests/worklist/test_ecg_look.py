@@ -90,6 +90,7 @@ def test_the_furthest_goes_first() -> None:
     """No beats before 30 a minute before 42; 150 a minute before 118."""
     found = [pressure(strip(np.arange(0.6, 10, 60 / rate))) for rate in (30, 42)]
     assert pressure(fibrillation()) > 1
+    assert pressure(EXAMPLES["rate_low"]()) > pressure(EXAMPLES["qtc_r_on_t"]()) == 1
     assert pressure(Waveform(np.zeros((5000, 2)), 500.0, ("I", "II"), "test")) > found[0] > found[1] >= 1
     assert pressure(EXAMPLES["vt_whole_strip"]()) > pressure(strip(np.arange(0.3, 10, 60 / 118)))
 
