@@ -2,7 +2,8 @@
 
 A put writes a temporary file in the folder's own ``.tmp``, syncs it, renames it over the
 key and syncs the directory, so a key holds either its old bytes or all of the new ones,
-also after a power cut. Every path is walked one segment at a time from the open root
+also after a power cut. What is staged for a key that tells its content may be named first and
+synced then, where nothing has the key. Every path is walked one segment at a time from the open root
 with O_NOFOLLOW: no symbolic link is ever followed, so nothing outside can be reached.
 There are no side files; whoever needs the SHA-256 later keeps what `put` returned.
 """
@@ -117,13 +118,38 @@ class FileSystemStore:
         """Begin an object as a file in ``.tmp``; see `ObjectStore.stage`."""
         return _StagedFile(self, self._folder((RESERVED_SEGMENT,)))
 
-    def name(self, folder: "_Folder", temporary: str, key: str) -> None:
-        """Give the synced file `temporary` of `folder` its key, durably."""
+    def name(self, file: "_StagedFile", key: str) -> None:
+        """Give a file its key, durably: sync, rename, sync the folder."""
+        with self.translated():
+            os.fsync(file.descriptor)
         *parents, name = key.split("/")
         target = self._folder(tuple(parents))
         with self.translated():
-            os.rename(temporary, name, src_dir_fd=folder.descriptor, dst_dir_fd=target.descriptor)
+            os.rename(file.temporary, name, src_dir_fd=file.folder.descriptor, dst_dir_fd=target.descriptor)
+            file.temporary = ""
             os.fsync(target.descriptor)
+
+    def name_first(self, file: "_StagedFile", key: str) -> bool:
+        """Give a file a key that nothing has yet, and sync both together; False when that cannot be done.
+
+        A sync writes the journal of the file system: with the name in it already, the sync of the
+        folder after it has nothing left to write. One that is there is never replaced by bytes
+        that are not durable.
+        """
+        *parents, name = key.split("/")
+        target = self._folder(tuple(parents))
+        if not _renamed_to_free_name(file.folder.descriptor, file.temporary, target.descriptor, name):
+            return False
+        file.temporary = ""
+        try:
+            with self.translated():
+                os.fsync(file.descriptor)
+                os.fsync(target.descriptor)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(name, dir_fd=target.descriptor)
+            raise
+        return True
 
     def get(self, key: str) -> bytes:
         """Return the whole object."""
@@ -324,36 +350,35 @@ class _StagedFile(Staged):
 
     def __init__(self, store: FileSystemStore, folder: _Folder) -> None:
         self._store = store
-        self._folder = folder
-        self._temporary = f"{os.getpid()}-{secrets.token_hex(16)}"
+        self.folder = folder
+        self.temporary = f"{os.getpid()}-{secrets.token_hex(16)}"
+        """Name in the folder; empty once the file has its key."""
         with store.translated():
-            self._descriptor = os.open(self._temporary, _CREATE, 0o640, dir_fd=folder.descriptor)
+            self.descriptor = os.open(self.temporary, _CREATE, 0o640, dir_fd=folder.descriptor)
         self._begun = 0
         super().__init__()
 
     def _append(self, pieces: Sequence[Piece]) -> None:
         with self._store.translated():
             for start in range(0, len(pieces), _IOV_MAX):
-                _write_all(self._descriptor, pieces[start : start + _IOV_MAX])
+                _write_all(self.descriptor, pieces[start : start + _IOV_MAX])
         written = self.size + sum(map(len, pieces))
         if written - self._begun >= _WRITE_BACK_BYTES:
-            _begin_write_back(self._descriptor, self._begun, written - self._begun)
+            _begin_write_back(self.descriptor, self._begun, written - self._begun)
             self._begun = written
 
     def _readable(self) -> BinaryIO:
-        return os.fdopen(self._descriptor, "rb", closefd=False)
+        return os.fdopen(self.descriptor, "rb", closefd=False)
 
-    def _name(self, key: str) -> None:
-        with self._store.translated():
-            os.fsync(self._descriptor)
-        self._store.name(self._folder, self._temporary, key)
-        self._temporary = ""
+    def _name(self, key: str, tells_content: bool) -> None:
+        if not (tells_content and self._store.name_first(self, key)):
+            self._store.name(self, key)
 
     def _release(self) -> None:
-        os.close(self._descriptor)
-        if self._temporary:
+        os.close(self.descriptor)
+        if self.temporary:
             with suppress(OSError):
-                os.unlink(self._temporary, dir_fd=self._folder.descriptor)
+                os.unlink(self.temporary, dir_fd=self.folder.descriptor)
 
 
 def _begin_write_back(descriptor: int, offset: int, length: int) -> None:
@@ -376,6 +401,25 @@ def _sync_file_range() -> Callable[[int, int, int, int], int] | None:
 
 _SYNC_FILE_RANGE: Final = _sync_file_range()
 _WRITE: Final = 2  # SYNC_FILE_RANGE_WRITE of fcntl.h
+
+
+def _renamed_to_free_name(old_folder: int, old_name: str, new_folder: int, new_name: str) -> bool:
+    """Rename a file unless something has the new name (Linux); also False where that is not offered."""
+    if _RENAMEAT2 is None:
+        return False
+    return _RENAMEAT2(old_folder, old_name.encode(), new_folder, new_name.encode(), _NO_REPLACE) == 0
+
+
+def _renameat2() -> Callable[[int, bytes, int, bytes, int], int] | None:
+    """Return the system call of that name (Linux), or None."""
+    call = getattr(ctypes.CDLL(None), "renameat2", None)
+    if call is not None:
+        call.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
+    return cast("Callable[[int, bytes, int, bytes, int], int] | None", call)
+
+
+_RENAMEAT2: Final = _renameat2()
+_NO_REPLACE: Final = 1  # RENAME_NOREPLACE of stdio.h
 
 
 def _write_all(descriptor: int, pieces: Sequence[Piece]) -> None:

@@ -118,7 +118,7 @@ class _StagedBytes(Staged):
     def _readable(self) -> BinaryIO:
         return self._buffer
 
-    def _name(self, key: str) -> None:
+    def _name(self, key: str, _tells_content: bool) -> None:
         self._store.keep(key, self._buffer.getvalue())
 
     def _release(self) -> None:

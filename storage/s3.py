@@ -456,7 +456,7 @@ class _Spool(Staged):
     def _readable(self) -> BinaryIO:
         return cast("BinaryIO", self._spool)
 
-    def _name(self, key: str) -> None:
+    def _name(self, key: str, _tells_content: bool) -> None:
         self._spool.seek(0)
         self._store.send(key, self._spool, self.size, self.sha256)
 

@@ -67,8 +67,15 @@ class Staged(ABC):
         self._sealed = True
         return self._readable()
 
-    def keep(self, key: str) -> Stored:
+    def keep(self, key: str, *, tells_content: bool = False) -> Stored:
         """Keep the bytes under `key`: atomic and durable as `storage.base.ObjectStore.put`.
+
+        Parameters
+        ----------
+        tells_content : bool
+            The key holds a hash of the content, so that whoever finds a broken object under it
+            knows it for one. Then a power cut before this returns may leave such an object, where
+            none was; a disk takes one step less for it.
 
         Raises
         ------
@@ -77,7 +84,7 @@ class Staged(ABC):
         """
         self._require_open()
         try:
-            self._name(check_key(key))
+            self._name(check_key(key), tells_content)
         finally:
             self.discard()
         return Stored(key, self._size, self.sha256)
@@ -101,7 +108,7 @@ class Staged(ABC):
         """Return a seekable file over what was taken."""
 
     @abstractmethod
-    def _name(self, key: str) -> None:
+    def _name(self, key: str, tells_content: bool) -> None:
         """Make what was taken durable under a key that is permitted."""
 
     @abstractmethod

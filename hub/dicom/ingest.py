@@ -146,7 +146,7 @@ def arrival_of(
 def keep(staged: Staged, arrival: Arrival) -> None:
     """Give a staged object its key, durably; raises `StoreUnavailable`. Object first, row second."""
     with _storing():
-        staged.keep(arrival.file.key)
+        staged.keep(arrival.file.key, tells_content=True)
 
 
 def file_upload(  # noqa: PLR0917 - what, for whom, and what was said

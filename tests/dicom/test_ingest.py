@@ -242,10 +242,10 @@ class TestSuccessMeansDurable:
         hospital.device()
         begun, go_on, kept = threading.Event(), threading.Event(), Staged.keep
 
-        def held_up(staged: Staged, key: str) -> Stored:
+        def held_up(staged: Staged, key: str, **how: bool) -> Stored:
             begun.set()
             assert go_on.wait(30)
-            return kept(staged, key)
+            return kept(staged, key, **how)
 
         monkeypatch.setattr(Staged, "keep", held_up)
         with ThreadPoolExecutor(1) as pool:
@@ -264,10 +264,10 @@ class TestSuccessMeansDurable:
         hospital.device()
         kept = Staged.keep
 
-        def fails(staged: Staged, key: str) -> Stored:
+        def fails(staged: Staged, key: str, **how: bool) -> Stored:
             if "/1.2.3.4.5-" in key:
                 raise StorageError("disk error")
-            return kept(staged, key)
+            return kept(staged, key, **how)
 
         monkeypatch.setattr(Staged, "keep", fails)
         statuses = at_once(8, lambda n: hospital.send(ct(f"1.2.3.4.{n}"), sop=f"1.2.3.4.{n}"))

@@ -145,6 +145,13 @@ class TestStage:
             assert staged.keep("a/b") == Stored("a/b", 5, HELLO_SHA256)
         assert store.get("a/b") == b"hello"
 
+    def test_under_a_key_that_tells_its_content(self, store: ObjectStore) -> None:
+        for content in (b"first", b"second and longer"):
+            with store.stage() as staged:
+                staged.write(content)
+                assert staged.keep("a/k", tells_content=True).key == "a/k"
+            assert store.get("a/k") == content
+
     def test_buffer_may_be_used_again(self, store: ObjectStore) -> None:
         buffer = bytearray(b"first")
         with store.stage() as staged:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from storage import filesystem
 from storage.base import sha256_of
 from storage.errors import (
     BucketMissing,
@@ -79,6 +80,65 @@ class TestDurability:
         calls.clear()
         store.delete("a/b/e")
         assert calls == ["fsync /a/b"]
+
+    def test_a_key_that_tells_its_content_is_named_before_both_are_synced(
+        self, store: FileSystemStore, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """By the order of calls; and never where something lies that may be the only durable copy."""
+        store.put("a/old", b"x")
+        calls: list[str] = []
+        fsync, rename = os.fsync, os.rename
+
+        def logged_fsync(descriptor: int) -> None:
+            calls.append(
+                "fsync " + str(Path(f"/proc/self/fd/{descriptor}").readlink()).removeprefix(f"{root}")
+            )
+            fsync(descriptor)
+
+        def logged_rename(source: str, target: str, **folders: int) -> None:
+            calls.append(f"rename {target}")
+            rename(source, target, **folders)
+
+        monkeypatch.setattr(os, "fsync", logged_fsync)
+        monkeypatch.setattr(os, "rename", logged_rename)
+        for key in ("a/new", "a/old"):
+            with store.stage() as staged:
+                staged.write(b"content")
+                staged.keep(key, tells_content=True)
+            assert store.get(key) == b"content"
+        assert calls[:2] == ["fsync /a/new", "fsync /a"]
+        assert calls[2].startswith("fsync /.tmp/")
+        assert calls[3:] == ["rename old", "fsync /a"]
+        assert temporary_files(root) == []
+
+    def test_where_the_system_cannot_name_without_replacing(
+        self, store: FileSystemStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As on another system, or on a network file system that refuses the flag."""
+        for call in (None, lambda *_: -1):
+            monkeypatch.setattr(filesystem, "_RENAMEAT2", call)
+            with store.stage() as staged:
+                staged.write(b"content")
+                staged.keep("a/new", tells_content=True)
+            assert store.get("a/new") == b"content"
+
+    def test_one_that_cannot_be_synced_loses_its_name(
+        self, store: FileSystemStore, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Planted: the disk fails after the file has its name."""
+        store.put("a/other", b"x")
+
+        def fail(_descriptor: int) -> None:
+            raise OSError(errno.EIO, "disk")
+
+        staged = store.stage()
+        staged.write(b"content")
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", fail)
+            with pytest.raises(StoreUnreachable):
+                staged.keep("a/new", tells_content=True)
+        assert [found.key for found in store.list()] == ["a/other"]
+        assert temporary_files(root) == []
 
     def test_file_holds_exactly_the_bytes(self, store: FileSystemStore, root: Path) -> None:
         store.put("a/b", b"\r\n\0hello")
