@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from hub.ecg.analysis import delineate
+from hub.ecg.analysis.atria import irregularity
 from hub.ecg.analysis.delineate import quiet_after, quiet_before
 from hub.ecg.analysis.measure import measure
 from hub.ecg.waveform import Waveform
@@ -101,6 +102,22 @@ class TestPWaves:
         found = measure(type(wave)(wave.samples_mv + fine, RATE, LEADS, "test"))
         assert found.atrial.fibrillation > 0.5
         assert found.atrial.p_share == 0.0
+
+    def test_irregularity_by_hand(self) -> None:
+        """Changes of 100, 300, 100, 600 and 400 ms about a mean of 800: their median is three eighths."""
+        assert irregularity(np.array([700.0, 800.0, 1100.0, 1000.0, 400.0, 800.0])) == pytest.approx(0.375)
+        assert irregularity(np.array([750.0, 850.0, 750.0, 850.0])) == pytest.approx(0.125)
+
+    def test_extrasystoles_by_turns_are_not_irregular(self) -> None:
+        """Bigeminy at 600 and 1000 ms, 20 ms about each: by hand 20 ms of a mean of 800 are left."""
+        turns = np.array([580.0, 980.0, 620.0, 1020.0] * 2)
+        assert irregularity(turns) == pytest.approx(20.0 / 800.0)
+        assert irregularity(np.array([600.0, 1000.0] * 4)) == 0.0
+
+    def test_any_length_is_irregular(self) -> None:
+        """Oracle: the median change, worked out by numpy; lengths that fill their range are no two groups."""
+        lengths = np.random.default_rng(3).permutation(np.linspace(450.0, 1050.0, 12))
+        assert irregularity(lengths) == np.median(np.abs(np.diff(lengths))) / lengths.mean()
 
     def test_a_regular_fast_wave_is_flutter(self) -> None:
         wave = recording(regular(820.0), Shape(p=None))

@@ -1,7 +1,7 @@
 """What the atria do: whether P waves go before the beats, and what is left when the beats are taken away."""
 
 from dataclasses import dataclass
-from math import exp
+from math import exp, sqrt
 
 import numpy as np
 
@@ -127,12 +127,38 @@ def residue(without_beats: Floats, rate_hz: float) -> Residue:
     return Residue(peak, float(total[near & band].sum()) / whole, float(total[fine].sum()) / whole)
 
 
+def irregularity(rr: Floats) -> float:
+    """Return how irregular intervals are, as a share of their mean.
+
+    The median change, which single premature beats hardly move. Extrasystoles by turns (bigeminy and the
+    like) change it at every beat, but they make two lengths, each nearly constant; fibrillation makes any
+    length. Where two groups of three and more hold nearly all of the spread, what is left in them counts.
+
+    Parameters
+    ----------
+    rr : numpy.ndarray
+        At least two intervals, any unit.
+    """
+    mean = float(rr.mean())
+    usual = float(np.median(np.abs(np.diff(rr)))) / mean
+    n, least = len(rr), tuning.AF_GROUP_LEAST
+    spread = float(np.square(rr - mean).sum())
+    if n < 2 * least or spread <= 0:
+        return usual
+    ordered = np.sort(rr) - mean
+    below, count = np.cumsum(ordered)[least - 1 : n - least], np.arange(least, n - least + 1)
+    # The total is zero, so what the upper group sums up to is what the lower one lacks.
+    within = spread - float((np.square(below) / count + np.square(below) / (n - count)).max())
+    if within > tuning.AF_GROUP_SHARE * spread:
+        return usual
+    return min(usual, sqrt(max(0.0, within) / n) / mean)
+
+
 def fibrillation(rr: Floats, common: float, rest: Residue, *, paced: bool, free_p: bool) -> float:
     """Return the likelihood of atrial fibrillation between 0 and 1.
 
-    Three signs are weighed: irregular RR (by the median change, which single premature beats hardly
-    move), stretches before QRS that have nothing in common, and what is left between 5 and 9 Hz. A
-    paced ventricle says nothing by its rhythm.
+    Three signs are weighed: irregular RR (see `irregularity`), stretches before QRS that have nothing in
+    common, and what is left between 5 and 9 Hz. A paced ventricle says nothing by its rhythm.
 
     Parameters
     ----------
@@ -148,7 +174,7 @@ def fibrillation(rr: Floats, common: float, rest: Residue, *, paced: bool, free_
     if rr.size < tuning.AF_LEAST_BEATS:
         return 0.0
     change = np.abs(np.diff(rr))
-    irregular = float(np.median(change)) / float(rr.mean())
+    irregular = irregularity(rr)
     absent = tuning.AF_P_WEIGHT * (tuning.P_COMMON - (common if np.isfinite(common) else tuning.P_COMMON))
     score = absent + tuning.AF_WAVE_WEIGHT * (rest.fine - tuning.AF_WAVE_AT)
     score += tuning.AF_FREE_P if free_p else 0.0
