@@ -220,7 +220,7 @@ class ArrivalRepository(Repository):
 
     def forget(self, model: type[Base], row_ids: Collection[str]) -> None:
         """Let mapped objects that this session holds be read again: their rows were changed beneath them."""
-        for row_id in row_ids:
+        for row_id in row_ids if len(self.session.identity_map) else ():
             known = self.session.identity_map.get(identity_key(model, row_id))
             if known is not None:
                 self.session.expire(known)
