@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 from sqlalchemy.orm import Session
@@ -172,19 +173,10 @@ def receive(
     new = NewRecording(
         study_uid=study_uid_of(origin.site_id, digest),
         digest=digest,
-        format=waveform.format,
         files=_put(context, site_code, digest, named, hashes),
         started_at=_zoned(waveform.started_at, context),
-        rate_hz=waveform.rate_hz,
-        n_samples=waveform.n_samples,
-        leads=waveform.leads,
         warnings=(*waveform.warnings, *_notes(waveform, details, context, now)),
-        accession=details.accession,
-        clinical_question=details.clinical_question,
-        urgency=details.urgency,
-        chest_pain=details.chest_pain,
-        onset_at=details.onset_at,
-        **_identity(details.person, waveform),
+        **_facts(waveform, details),
     )
 
     def entered(session: Session) -> Entered:
@@ -199,13 +191,35 @@ def receive(
             opens(session, study, outcome)
         return recording.id, study, outcome
 
-    if enter is None:
-        with context.db.transaction() as session:
-            recording_id, study, outcome = entered(session)
-    else:
-        recording_id, study, outcome = enter(entered)
+    recording_id, study, outcome = (enter or _alone(context))(entered)
     log.info("recording_received", study_uid=study.study_uid, outcome=str(outcome), files=len(files))
     return EcgReceipt(study, recording_id, outcome, waveform, new.warnings)
+
+
+def _facts(waveform: Waveform, details: EcgDetails) -> dict[str, Any]:
+    """Return what the recording and its sender say of it, as `NewRecording` names it."""
+    return {
+        "format": waveform.format,
+        "rate_hz": waveform.rate_hz,
+        "n_samples": waveform.n_samples,
+        "leads": waveform.leads,
+        "accession": details.accession,
+        "clinical_question": details.clinical_question,
+        "urgency": details.urgency,
+        "chest_pain": details.chest_pain,
+        "onset_at": details.onset_at,
+        **_identity(details.person, waveform),
+    }
+
+
+def _alone(context: Context) -> Enter:
+    """Return what enters one recording in a transaction of its own."""
+
+    def enter(work: Callable[[Session], Entered]) -> Entered:
+        with context.db.transaction() as session:
+            return work(session)
+
+    return enter
 
 
 def checked(details: EcgDetails) -> EcgDetails:
