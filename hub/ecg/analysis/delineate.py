@@ -184,7 +184,7 @@ def qrs_extent(rows: Floats, centre: int, per_ms: float) -> tuple[int, int, int]
     steepest = near.start + int(np.argmax(slope[near]))
     limits = np.array([[tuning.QRS_ON_RISE], [tuning.QRS_OFF_RISE]]) * slope[steepest] ** 0.5
     # In a wide tachycardia even the quiet quarter is QRS.
-    limits += np.minimum(limits, tuning.QRS_CALM * quiet_level(slope, centre, per_ms))
+    limits += np.minimum(2.0 * limits, tuning.QRS_CALM * quiet_level(slope, centre, per_ms))
     hold = max(1, round(tuning.QRS_QUIET_MS * per_ms))
     first = max(0, centre - round(180 * per_ms))
     last = min(slope.size - 1, centre + round(240 * per_ms))
