@@ -36,7 +36,7 @@ GROUPS: dict[str, frozenset[State]] = {
 """Tabs of the worklist and the states each shows."""
 
 KINDS = {"imaging", "ecg"}
-PAGE_ROWS = 200
+PAGE_ROWS = 100
 HEARTBEAT_SECONDS = 15.0
 GATHER_SECONDS = 0.1
 """News within this time reaches a page as one event: much of it comes in pairs."""
