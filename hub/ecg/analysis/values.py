@@ -12,6 +12,7 @@ from hub.ecg.analysis.signal import Floats
 
 MS, BPM, DEG, MV, UV = "ms", "bpm", "deg", "mV", "uV"
 ST_AFTER_MS = {"st_j_uv": 0.0, "st_j20_uv": 20.0, "st_j60_uv": 60.0, "st_j80_uv": 80.0}
+_MAINS_PERIOD_MS, _UNSURE_MS, _LEAST_LEVEL_MS = 20.0, 4.0, 8.0
 AMPLITUDES = ("p_mv", "q_mv", "r_mv", "s_mv", "t_mv")
 GLOBAL_UNITS = {
     "hr_bpm": BPM,
@@ -119,7 +120,7 @@ def lead_values(
     per_ms: float,
     has_p: bool,
 ) -> dict[str, dict[str, Value]]:
-    """Return amplitudes and ST levels of every lead, against the level just before QRS.
+    """Return amplitudes and ST levels of every lead, against the level before QRS.
 
     Parameters
     ----------
@@ -127,8 +128,7 @@ def lead_values(
         Shape ``(n_leads, width)``, level before QRS at zero.
     """
     on, off = round(waves.over_all["qrs_on"]), round(waves.over_all["qrs_off"])
-    zero = median[:, max(0, on - round(10 * per_ms)) : on + 1].mean(axis=1)
-    rows = median - zero[:, None]
+    rows = median - _level_before(median, waves, per_ms, has_p=has_p)[:, None]
     out = nothing_by_lead(leads, "flat")
     around = max(1, round(2 * per_ms))
     for number in np.flatnonzero(usable):
@@ -142,6 +142,22 @@ def lead_values(
         values["t_mv"] = _height(row, waves.t_peak[number], "t_end_unclear")
         out[leads[number]] = values
     return out
+
+
+def _level_before(median: Floats, waves: Waves, per_ms: float, *, has_p: bool) -> Floats:
+    """Return the mean level of each lead before QRS, between P and QRS where there is room.
+
+    Over one period of 50 Hz mains, and up to a little before the onset, which is known no better:
+    so an onset that lies some milliseconds elsewhere does not move every ST level.
+    """
+    on = waves.over_all["qrs_on"]
+    end = on - _UNSURE_MS * per_ms
+    begin = end - _MAINS_PERIOD_MS * per_ms
+    p_off = waves.over_all["p_off"] if has_p else np.nan
+    if np.isfinite(p_off):
+        begin = max(begin, min(p_off, end - _LEAST_LEVEL_MS * per_ms))
+    low = max(0, round(begin))
+    return np.asarray(median[:, low : max(low + 1, round(end) + 1)].mean(axis=1))
 
 
 def _height(row: Floats, place: float, reason: str) -> Value:
