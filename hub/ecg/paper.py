@@ -128,6 +128,8 @@ class Paper:
         for the first only where rows are narrow.
     segments : tuple of Segment
         Row by row, left to right.
+    cut : bool
+        Whether a trace of the recording leaves the paper, which would have to be higher than it may be.
     """
 
     width_mm: float
@@ -137,6 +139,7 @@ class Paper:
     started_s: float
     pulses: tuple[Points, ...]
     segments: tuple[Segment, ...]
+    cut: bool
 
 
 def in_cabrera_order(layout: Layout) -> Layout:
@@ -193,7 +196,7 @@ def lay_out(
     width_s = shown_seconds(waveform.duration_s, mm_per_s)
     column_s = width_s / max(len(row) for row in layout.rows)
     n_rows = len(layout.rows) + len(layout.strips)
-    above_mm, below_mm = _edges(full, layout, mm_per_mv)
+    above_mm, below_mm, cut = _edges(full, layout, mm_per_mv)
     baselines = [above_mm + row * layout.row_mm for row in range(n_rows)]
     scale = (mm_per_s, mm_per_mv)
     segments: list[Segment] = []
@@ -215,11 +218,12 @@ def lay_out(
         started_s=start_s,
         pulses=tuple(_pulse(baseline, mm_per_mv) for baseline in pulsed),
         segments=tuple(segments),
+        cut=cut,
     )
 
 
-def _edges(waveform: Waveform, layout: Layout, mm_per_mv: float) -> tuple[float, float]:
-    """Return the room above the first baseline and below the last one, multiples of 5 mm."""
+def _edges(waveform: Waveform, layout: Layout, mm_per_mv: float) -> tuple[float, float, bool]:
+    """Return the room above the first and below the last baseline, multiples of 5 mm. True: too little."""
     rows = (*layout.rows, *((lead,) for lead in layout.strips))
     up_mm, down_mm = PULSE_MV * mm_per_mv, 0.0
     for place, row in enumerate(rows):
@@ -234,10 +238,11 @@ def _edges(waveform: Waveform, layout: Layout, mm_per_mv: float) -> tuple[float,
     above = max(_EDGE_MM, _up_to_five(up_mm + _CLEAR_MM))
     below = max(_LEAST_BELOW_MM, _up_to_five(down_mm + _CLEAR_MM))
     if above + below <= 2 * _EDGE_MM:
-        return above, 2 * _EDGE_MM - above
+        return above, 2 * _EDGE_MM - above, False
     most = _MOST_HEIGHT_MM - (len(rows) - 1) * layout.row_mm
     below = max(_LEAST_BELOW_MM, below - max(0.0, above + below - most))
-    return min(above, most - below), below
+    above = min(above, most - below)
+    return above, below, bool(up_mm > above or down_mm > below)
 
 
 def _samples(waveform: Waveform, lead: str) -> Points | None:

@@ -40,6 +40,7 @@ def draw_svg(
     *,
     header_lines: Sequence[str] = (),
     footer: str,
+    when_cut: str = "",
     layout: Layout = LAYOUTS["3x4+1"],
     start_s: float = 0.0,
     mm_per_s: float = 25.0,
@@ -55,6 +56,8 @@ def draw_svg(
         Text above the grid, already translated; the first is set larger. At most 6 lines.
     footer : str
         Text below the grid on the left; scale and arrangement are printed on the right.
+    when_cut : str
+        What is said before that text when a wave of the recording leaves the paper.
     layout : Layout
         One of `hub.ecg.paper.LAYOUTS`, or one of these in Cabrera's order.
     start_s : float, default 0.0
@@ -88,10 +91,16 @@ def draw_svg(
         *(_label(segment) for segment in paper.segments),
         _traces(paper),
         "</g>",
-        _footer(paper, layout, _printable(footer), left, top),
+        _footer(paper, layout, _foot(footer, when_cut if paper.cut else ""), left, top),
         "</svg>",
     ]
     return "".join(parts)
+
+
+def _foot(text: str, warning: str) -> str:
+    if not warning:
+        return _printable(text)
+    return f'<tspan font-weight="bold" fill="{_TEXT}">{_printable(warning)}</tspan> · {_printable(text)}'
 
 
 def _header(lines: list[str], left: float) -> list[str]:

@@ -82,7 +82,9 @@ def ecg_figures(
         waveform = load(store, source)
         measured = values.get(source.id)
         lines = value_lines(measured, t) if measured else (rate_line(waveform, t),)
-        svg = draw_svg(waveform, header_lines=lines, footer=t("document.figure.ecg_footer"))
+        svg = draw_svg(
+            waveform, header_lines=lines, footer=t("document.figure.ecg_footer"), when_cut=t("ecg.cut")
+        )
         figures.append(Figure(svg.encode(), "ecg", t("document.figure.ecg")))
     return tuple(figures)
 

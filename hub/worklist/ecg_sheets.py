@@ -183,6 +183,7 @@ def draw(
         waveform,
         header_lines=(first, f"{second}   {rate_words(rate, t)}"),
         footer=t("ecg.footer", rate=f"{waveform.rate_hz:g}"),
+        when_cut=t("ecg.cut"),
         layout=choice.arrangement,
         start_s=choice.start_s,
         mm_per_s=choice.mm_per_s,

@@ -143,6 +143,13 @@ class TestText:
         assert fonts
         assert all("NotoSansCJK" in line and re.search(r"\byes\s+yes\s+yes\b", line) for line in fonts)
 
+    def test_a_wave_that_leaves_the_paper_is_said(self, tmp_path: Path) -> None:
+        """Oracle: pdftotext."""
+        samples = np.zeros((5000, 1))
+        samples[1000, 0] = 9.0
+        pdf = write_pdf(Waveform(samples, 500.0, ("V1",), "test"), footer="foot", when_cut="有波形超出纸面")
+        assert "有波形超出纸面 · foot" in printed(tmp_path, pdf, "pdftotext", ending="txt").read_text()
+
     def test_the_same_recording_gives_the_same_bytes(self) -> None:
         assert write_pdf(calibration()) == write_pdf(calibration())
 

@@ -91,6 +91,15 @@ class TestText:
         assert "25 mm/s · 10 mm/mV · 3×4+1" in words
         assert {"I", "aVR", "V6", "脚注"} <= set(words)
 
+    @pytest.mark.parametrize(("high_mv", "said"), [(2.0, False), (3.0, False), (9.0, True)])
+    def test_a_wave_that_leaves_the_paper_is_said(self, high_mv: float, *, said: bool) -> None:
+        """By hand: on a grid of at most 150 mm nothing has 90 mm above its baseline but the last rows."""
+        samples = np.zeros((5000, 1))
+        samples[1000, 0] = high_mv
+        svg = draw_svg(Waveform(samples, 500.0, ("V1",), "test"), footer="f<", when_cut="<出>")
+        words = ["".join(t.itertext()) for t in ET.fromstring(svg).iter(f"{SVG}text")]
+        assert ("<出> · f<" in words, "f<" in words) == (said, not said)
+
     def test_nothing_from_outside(self, recording: Waveform) -> None:
         svg = draw_svg(recording, footer="").replace("http://www.w3.org/2000/svg", "")
         assert "http" not in svg

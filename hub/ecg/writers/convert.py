@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from hub.ecg.analysis.model import Measurement
 from hub.ecg.waveform import Waveform
-from hub.ecg.writers.sheet_text import header_lines
+from hub.ecg.writers.sheet_text import header_lines, when_cut
 from hub.errors import Unsupported
 
 
@@ -132,14 +132,18 @@ def _pdf(job: Job) -> dict[str, bytes]:
     from hub.ecg.writers.pdf import write_pdf
 
     lines = header_lines(job.waveform, job.measurement, job.language)
-    return _one(job, "pdf", write_pdf(job.waveform, header_lines=lines, footer=job.name))
+    return _one(
+        job,
+        "pdf",
+        write_pdf(job.waveform, header_lines=lines, footer=job.name, when_cut=when_cut(job.language)),
+    )
 
 
 def _svg(job: Job) -> dict[str, bytes]:
     from hub.ecg.writers.pdf import draw_sheets
 
     lines = header_lines(job.waveform, job.measurement, job.language)
-    sheets = draw_sheets(job.waveform, header_lines=lines, footer=job.name)
+    sheets = draw_sheets(job.waveform, header_lines=lines, footer=job.name, when_cut=when_cut(job.language))
     return {
         f"{job.name}{f'-{number}' if number > 1 else ''}.svg": svg.encode()
         for number, svg in enumerate(sheets, start=1)

@@ -34,6 +34,7 @@ def write_pdf(
     *,
     header_lines: Sequence[str] = (),
     footer: str = "",
+    when_cut: str = "",
     layout: Layout = LAYOUTS["3x4+1"],
     mm_per_s: float = 25.0,
     mm_per_mv: float = 10.0,
@@ -48,6 +49,8 @@ def write_pdf(
         Text above the grid of every sheet, at most 6 lines.
     footer : str
         Text below it.
+    when_cut : str
+        What is said there when a wave leaves the paper.
     layout : Layout
         One of `hub.ecg.paper.LAYOUTS`.
     mm_per_s, mm_per_mv : float
@@ -69,6 +72,7 @@ def write_pdf(
         waveform,
         header_lines=header_lines,
         footer=footer,
+        when_cut=when_cut,
         layout=layout,
         mm_per_s=mm_per_s,
         mm_per_mv=mm_per_mv,
@@ -81,6 +85,7 @@ def draw_sheets(
     *,
     header_lines: Sequence[str],
     footer: str,
+    when_cut: str = "",
     layout: Layout = LAYOUTS["3x4+1"],
     mm_per_s: float = 25.0,
     mm_per_mv: float = 10.0,
@@ -102,6 +107,7 @@ def draw_sheets(
             waveform,
             header_lines=header_lines,
             footer=f"{footer}{page}",
+            when_cut=when_cut,
             layout=layout,
             start_s=sheet * sheet_s,
             mm_per_s=mm_per_s,

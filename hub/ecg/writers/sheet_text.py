@@ -28,6 +28,11 @@ def header_lines(waveform: Waveform, measurement: Measurement | None, language: 
     return tuple(line for line in lines if line)
 
 
+def when_cut(language: str) -> str:
+    """Return what is said where a wave leaves the paper."""
+    return i18n.translator(i18n.choose_language(language))("ecg.cut")
+
+
 def _values(measurement: Measurement, t: i18n.Translate) -> list[str]:
     found = {name: each.value for name in _PRINTED if (each := measurement.values.get(name)) is not None}
     return [
