@@ -49,25 +49,29 @@ def temporary_files(root: Path) -> list[Path]:
     return list((root / ".tmp").iterdir())
 
 
+def logged_calls(root: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that gains a line for each sync and each rename from here on."""
+    calls: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def logged_fsync(descriptor: int) -> None:
+        calls.append("fsync " + str(Path(f"/proc/self/fd/{descriptor}").readlink()).removeprefix(f"{root}"))
+        fsync(descriptor)
+
+    def logged_rename(source: str, target: str, **folders: int) -> None:
+        calls.append(f"rename {target}")
+        rename(source, target, **folders)
+
+    monkeypatch.setattr(os, "fsync", logged_fsync)
+    monkeypatch.setattr(os, "rename", logged_rename)
+    return calls
+
+
 class TestDurability:
     def test_data_then_name_then_directories(
         self, store: FileSystemStore, root: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        calls: list[str] = []
-        fsync, rename = os.fsync, os.rename
-
-        def logged_fsync(descriptor: int) -> None:
-            calls.append(
-                "fsync " + str(Path(f"/proc/self/fd/{descriptor}").readlink()).removeprefix(f"{root}")
-            )
-            fsync(descriptor)
-
-        def logged_rename(source: str, target: str, **folders: int) -> None:
-            calls.append(f"rename {target}")
-            rename(source, target, **folders)
-
-        monkeypatch.setattr(os, "fsync", logged_fsync)
-        monkeypatch.setattr(os, "rename", logged_rename)
+        calls = logged_calls(root, monkeypatch)
         store.put("a/b/c", b"x")
         assert calls[0].startswith("fsync /.tmp/")
         assert calls[1:] == ["fsync ", "fsync /a", "rename c", "fsync /a/b"]
@@ -86,21 +90,7 @@ class TestDurability:
     ) -> None:
         """By the order of calls; and never where something lies that may be the only durable copy."""
         store.put("a/old", b"x")
-        calls: list[str] = []
-        fsync, rename = os.fsync, os.rename
-
-        def logged_fsync(descriptor: int) -> None:
-            calls.append(
-                "fsync " + str(Path(f"/proc/self/fd/{descriptor}").readlink()).removeprefix(f"{root}")
-            )
-            fsync(descriptor)
-
-        def logged_rename(source: str, target: str, **folders: int) -> None:
-            calls.append(f"rename {target}")
-            rename(source, target, **folders)
-
-        monkeypatch.setattr(os, "fsync", logged_fsync)
-        monkeypatch.setattr(os, "rename", logged_rename)
+        calls = logged_calls(root, monkeypatch)
         for key in ("a/new", "a/old"):
             with store.stage() as staged:
                 staged.write(b"content")
