@@ -73,8 +73,8 @@ def deformation(waveform: Waveform, measurement: Measurement) -> Floats:
 
     It rises while QRS does, as a current of injury grows with the part of the heart that is depolarised:
     by the share of the way that all leads together have gone since QRS began. So it comes to rest where
-    QRS does. A ramp of its own up to J, which stood here before, went on where QRS had come to rest: that
-    is a longer QRS, and the J point of the raised recording is then truly later than that of the other.
+    QRS does. A ramp of its own up to J would go on where QRS has come to rest: that is a longer QRS,
+    and the J point of the raised recording is then truly later than that of the other.
     It stays, and falls over 80 ms; at fast rates it ends where the next beat begins.
     """
     rate = waveform.rate_hz
