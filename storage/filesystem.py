@@ -391,15 +391,17 @@ def _begin_write_back(descriptor: int, offset: int, length: int) -> None:
         _SYNC_FILE_RANGE(descriptor, offset, length, _WRITE)
 
 
-def _sync_file_range() -> Callable[[int, int, int, int], int] | None:
+def _system_call(name: str, *arguments: type) -> Callable[..., int] | None:
     """Return the system call of that name (Linux), or None."""
-    call = getattr(ctypes.CDLL(None), "sync_file_range", None)
+    call = getattr(ctypes.CDLL(None), name, None)
     if call is not None:
-        call.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
-    return cast("Callable[[int, int, int, int], int] | None", call)
+        call.argtypes = arguments
+    return cast("Callable[..., int] | None", call)
 
 
-_SYNC_FILE_RANGE: Final = _sync_file_range()
+_SYNC_FILE_RANGE: Final = _system_call(
+    "sync_file_range", ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint
+)
 _WRITE: Final = 2  # SYNC_FILE_RANGE_WRITE of fcntl.h
 
 
@@ -410,15 +412,9 @@ def _renamed_to_free_name(old_folder: int, old_name: str, new_folder: int, new_n
     return _RENAMEAT2(old_folder, old_name.encode(), new_folder, new_name.encode(), _NO_REPLACE) == 0
 
 
-def _renameat2() -> Callable[[int, bytes, int, bytes, int], int] | None:
-    """Return the system call of that name (Linux), or None."""
-    call = getattr(ctypes.CDLL(None), "renameat2", None)
-    if call is not None:
-        call.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
-    return cast("Callable[[int, bytes, int, bytes, int], int] | None", call)
-
-
-_RENAMEAT2: Final = _renameat2()
+_RENAMEAT2: Final = _system_call(
+    "renameat2", ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint
+)
 _NO_REPLACE: Final = 1  # RENAME_NOREPLACE of stdio.h
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.orm import Session, make_transient_to_detached
 from sqlalchemy.pool import PoolProxiedConnection
 
@@ -17,6 +18,7 @@ from hub.db.session import Database, answering
 Values = Mapping[str, Any]
 Convert = Callable[[Any], Any] | None
 Row = TypeVar("Row")
+Result = TypeVar("Result")
 
 
 class _Plan(NamedTuple):
@@ -57,15 +59,7 @@ class Direct:
     def rows(self, session: Session, values: Values) -> list[tuple[Any, ...]]:
         """Return what a SELECT finds, as the driver gives it: moments of SQLite are texts."""
         at = _place_of(session)
-        plan = self._planned(at.dialect)
-        cursor = at.connection.cursor()
-        try:
-            cursor.execute(plan.sql, plan.bind(values))
-            return list(cursor.fetchall())
-        except at.errors as error:
-            raise _translated(at.dialect, plan.sql, error) from error
-        finally:
-            cursor.close()
+        return _found(at, self._planned(at.dialect), values)
 
     def read(self, session: Session, values: Values) -> list[tuple[Any, ...]]:
         """Return what a SELECT finds within the session's transaction, moments as datetimes."""
@@ -84,12 +78,7 @@ class Direct:
         with answering():
             connection = database.engine.raw_connection()
             try:
-                cursor = connection.cursor()
-                cursor.execute(plan.sql, plan.bind(values))
-                rows = cursor.fetchall()
-                cursor.close()
-            except dialect.loaded_dbapi.Error as error:
-                raise _translated(dialect, plan.sql, error) from error
+                rows = _found(_Place(connection, dialect), plan, values)
             finally:
                 connection.close()
         return _converted(plan, rows)
@@ -99,16 +88,14 @@ class Direct:
         at = _place_of(session)
         plan = self._planned(at.dialect)
         bound: Sequence[Any] = [plan.bind(values) for values in rows]
-        cursor = at.connection.cursor()
-        try:
+
+        def execute(cursor: DBAPICursor) -> None:
             if len(bound) == 1:
                 cursor.execute(plan.sql, bound[0])
             elif bound:
                 cursor.executemany(plan.sql, bound)
-        except at.errors as error:
-            raise _translated(at.dialect, plan.sql, error) from error
-        finally:
-            cursor.close()
+
+        _with_cursor(at, plan.sql, execute)
 
     def _planned(self, dialect: sa.Dialect) -> _Plan:
         plan = self._plans.get(dialect.name)
@@ -173,8 +160,6 @@ class _Place(NamedTuple):
 
     connection: PoolProxiedConnection
     dialect: sa.Dialect
-    errors: type[Exception]
-    """What the driver raises."""
 
 
 _PLACE = "hub_direct_place"
@@ -188,14 +173,29 @@ def _place_of(session: Session) -> _Place:
     known: _Place | None = session.info.get(_PLACE)
     if known is None or not known.connection.is_valid or not session.in_transaction():
         connection = session.connection()
-        dialect = connection.dialect
-        known = _Place(connection.connection, dialect, dialect.loaded_dbapi.Error)
-        session.info[_PLACE] = known
+        known = session.info[_PLACE] = _Place(connection.connection, connection.dialect)
     return known
 
 
-def _translated(dialect: sa.Dialect, sql: str, error: Exception) -> BaseException:
-    """Return the driver's error as SQLAlchemy's."""
-    return sa.exc.DBAPIError.instance(
-        sql, None, error, dialect.loaded_dbapi.Error, hide_parameters=True, dialect=dialect
-    )
+def _found(at: _Place, plan: _Plan, values: Values) -> list[tuple[Any, ...]]:
+    """Return the rows of a SELECT as the driver gives them."""
+
+    def execute(cursor: DBAPICursor) -> list[tuple[Any, ...]]:
+        cursor.execute(plan.sql, plan.bind(values))
+        return list(cursor.fetchall())
+
+    return _with_cursor(at, plan.sql, execute)
+
+
+def _with_cursor(at: _Place, sql: str, execute: Callable[[DBAPICursor], Result]) -> Result:
+    """Do something with a cursor; the driver's errors come as SQLAlchemy's."""
+    driver = at.dialect.loaded_dbapi.Error
+    cursor = at.connection.cursor()
+    try:
+        return execute(cursor)
+    except driver as error:
+        raise sa.exc.DBAPIError.instance(
+            sql, None, error, driver, hide_parameters=True, dialect=at.dialect
+        ) from error
+    finally:
+        cursor.close()
