@@ -1,5 +1,8 @@
 """Background work of the catalogue: settling studies that have gone quiet."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from hub.catalogue.corrections_repository import CorrectionRepository
 from hub.catalogue.notes import write_note
 from hub.catalogue.repository import CatalogueRepository
@@ -41,13 +44,9 @@ def settle_overdue_studies(context: Context) -> None:
 @job("catalogue.note_studies", queue="heavy")
 def note_studies(context: Context, *, study_ids: list[str]) -> None:
     """Note beside settled studies without DICOM objects what their files do not say."""
-    try:
+    with store_answers():
         for study_id in study_ids:
             write_note(context, study_id)
-    except StorageError as error:
-        if not error.retriable:
-            raise
-        raise StoreUnavailable from error
 
 
 @job("catalogue.charset_changed")
@@ -55,3 +54,14 @@ def describe_device_anew(context: Context, *, device_id: str) -> None:
     """Forget the stored descriptions of a device's series, which hold text read in its former charset."""
     with context.db.transaction() as session:
         CorrectionRepository(session).forget_descriptions(device_id)
+
+
+@contextmanager
+def store_answers() -> Iterator[None]:
+    """Have the job tried again when the store may answer later."""
+    try:
+        yield
+    except StorageError as error:
+        if not error.retriable:
+            raise
+        raise StoreUnavailable from error

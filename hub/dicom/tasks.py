@@ -1,22 +1,18 @@
 """Background work on settled studies: descriptions, packs, and clearing away what they replaced."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from hub.catalogue import packing
 from hub.catalogue.notes import write_note
+from hub.catalogue.tasks import store_answers
 from hub.context import Context
 from hub.dicom import series_metadata
-from hub.errors import StoreUnavailable
 from hub.jobs.queue import enqueue
 from hub.jobs.registry import job, scheduled
-from storage.errors import StorageError
 
 
 @job("dicom.prepare_study", queue="heavy")
 def prepare_study(context: Context, *, study_id: str) -> None:
     """Describe and pack a study that has settled, and note what its files do not say."""
-    with _store_answers():
+    with store_answers():
         series_metadata.prepare_study(context, study_id)
         packing.pack_study(context, study_id)
         write_note(context, study_id)
@@ -40,14 +36,3 @@ def describe_forgotten(context: Context) -> None:
     for study_id in series_metadata.describe_forgotten(context):
         with context.db.transaction() as session:
             enqueue(session, "dicom.prepare_study", once_key=study_id, study_id=study_id)
-
-
-@contextmanager
-def _store_answers() -> Iterator[None]:
-    """Have the job tried again when the store may answer later."""
-    try:
-        yield
-    except StorageError as error:
-        if not error.retriable:
-            raise
-        raise StoreUnavailable from error
