@@ -93,10 +93,8 @@ def make(  # noqa: PLR0917 - what is analysed, whose it is and under which rules
 
 
 def _fill(row: EcgAnalysis, waveform: Waveform, person: Person, profile: str) -> None:
-    from hub.ecg.analysis import loading
     from hub.ecg.analysis.analyse import LONGEST_S, analyse
 
-    loading.load()
     found = analyse(waveform, profile=profile, sex=person.sex, age_years=person.age_years)
     document = document_of(waveform, found)
     row.verdict = found.quality.verdict

@@ -6,6 +6,7 @@ import numpy as np
 
 from hub.ecg.analysis import blocks, detect, values
 from hub.ecg.analysis.align import align, shown
+from hub.ecg.analysis.loading import load
 from hub.ecg.analysis.model import Atrial, Measurement
 from hub.ecg.analysis.results import measurement_of
 from hub.ecg.analysis.signal import Floats, Indexes, Signal, prepare
@@ -76,6 +77,7 @@ def _beats_of(waveform: Waveform) -> tuple[list[int], Floats, Reason]:
 
 
 def _found(waveform: Waveform) -> tuple[Signal | None, Indexes, Reason]:
+    load()
     nobody = np.zeros(0, dtype=np.intp)
     if waveform.rate_hz < MIN_RATE_HZ:
         return None, nobody, "rate_too_low"
