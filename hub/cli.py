@@ -67,14 +67,15 @@ def serve(
 ) -> None:
     """Run web, dicom and worker on this machine, restarting what dies."""
     from hub.db.migrate import upgrade
-    from hub.processes import Supervisor, environment_of, until_told
+    from hub.processes import until_told
+    from hub.supervisor import Supervisor
 
     settings = settings_of(context, data_dir=data_dir, web_bind=web_bind, dicom_bind=dicom_bind)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     upgrade(settings.database)
     stop = threading.Event()
     until_told(stop)
-    Supervisor(settings, environment_of(settings)).run(
+    Supervisor(settings).run(
         stop,
         lambda: Console(stderr=True).print(
             f"[bold]hub[/] {settings.base_url}  DICOM {settings.dicom_ae_title}@{settings.dicom_bind}"

@@ -28,8 +28,9 @@ from hub.demo_data import county
 from hub.demo_devices import DeviceFailed, Sending, Township, Wire, send_now_and_again
 from hub.errors import HubError
 from hub.kit import log
-from hub.processes import Supervisor, environment_of, until_told
+from hub.processes import until_told
 from hub.sites import service as sites
+from hub.supervisor import Supervisor, forked
 
 events = structlog.get_logger()
 SETTLE_SECONDS = {"*": 6.0, "ECG": 0.0}
@@ -56,16 +57,21 @@ def run_demo(settings: Settings, data_dir: Path | None) -> None:
         )
         log.configure(own.log_level, own.log_format)
         upgrade(own.database)
+        hub = forked(_serve, own)  # before this process has threads of its own
         stop = threading.Event()
         until_told(stop)
-        supervisor = Supervisor(own, environment_of(own))
-        running = threading.Thread(target=supervisor.run, args=(stop,), name="supervisor")
-        running.start()
         try:
             _show(console, own, stop)
         finally:
-            stop.set()
-            running.join()
+            hub.terminate()
+            hub.join()
+
+
+def _serve(settings: Settings) -> None:
+    """Run the hub itself until told to stop."""
+    stop = threading.Event()
+    until_told(stop)
+    Supervisor(settings).run(stop)
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from hub.config import ConfigError, Settings, load
-from hub.processes import environment_of
 
 SECRET = "Zk3-never-shown"
 
@@ -41,20 +40,6 @@ class TestOrder:
         monkeypatch.setenv("HUB_DATA_DIR", "/srv/hub")
         own = load(None, **{**load().model_dump(), "data_dir": tmp_path, "database_url": ""})
         assert own.database == f"sqlite:///{tmp_path / 'hub.db'}"
-
-    def test_a_child_process_reads_the_very_same(
-        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-    ) -> None:
-        mine = load(
-            data_dir=tmp_path,
-            settle_seconds={"*": 2.5, "ECG": 0},
-            s3_secret_key=SECRET,
-            s3_secure=False,
-            centre_name="中心 \"A\", 'B'",
-        )
-        for name, value in environment_of(mine).items():
-            monkeypatch.setenv(name, value)
-        assert load() == mine
 
     def test_named_file_must_exist(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="no such file"):

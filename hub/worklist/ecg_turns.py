@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import count
 from multiprocessing.connection import Connection
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import structlog
 
@@ -43,6 +44,9 @@ LEFT_SECONDS = 60.0
 """Of an ECG that has waited longer, the job may have seen to it."""
 
 HUNG_SECONDS = 60.0
+
+ORPHAN_SECONDS = 2.0
+"""So long a process that analyses may outlive the one that it works for."""
 
 BEHIND = 10
 """By so much the process of routine analyses stands behind all others (nice): they never hold up intake."""
@@ -71,10 +75,13 @@ class Analyst:
         self._settings: tuple[Any, ...] | None = None
 
     def start(self, level: str, style: str) -> None:
-        """Start the process; `level` and `style` are those of its log."""
+        """Start the process as a copy of this one, which must not do two things at a time yet.
+
+        `level` and `style` are those of its log.
+        """
         with self.turn:
             self._settings = (level, style)
-            self._begin()
+            self._begin("fork")
 
     def stop(self) -> None:
         """End the process; later analyses are made in this one."""
@@ -101,7 +108,7 @@ class Analyst:
 
     def _asked(self, what: tuple[Any, ...]) -> dict[str, Any]:
         if self._pipe is None:
-            self._begin()
+            self._begin("spawn")  # by now a fork would copy threads' locks as they stand
         assert self._pipe is not None  # begun just now
         self._pipe.send(what)
         if not self._pipe.poll(HUNG_SECONDS):
@@ -109,12 +116,12 @@ class Analyst:
         columns: dict[str, Any] = self._pipe.recv()
         return columns
 
-    def _begin(self) -> None:
-        spawn = multiprocessing.get_context("spawn")  # a fork would copy threads' locks as they stand
-        self._pipe, theirs = spawn.Pipe()
-        self._process = spawn.Process(
+    def _begin(self, method: Literal["fork", "spawn"]) -> None:
+        context: Any = multiprocessing.get_context(method)
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(
             target=_serve,
-            args=(theirs, self._behind, *(self._settings or ())),
+            args=(theirs, os.getpid(), self._behind, *(self._settings or ())),
             name="ecg-analyst",
             daemon=True,
         )
@@ -130,9 +137,11 @@ class Analyst:
         self._pipe = self._process = None
 
 
-def _serve(pipe: Connection, behind: int, level: str, style: Any) -> None:
-    """Analyse what comes through the pipe until its other end is gone."""
+def _serve(pipe: Connection, parent: int, behind: int, level: str, style: Any) -> None:
+    """Analyse what comes through the pipe until the process at its other end is gone."""
     os.nice(behind)
+    Path("/proc/self/comm").write_text("hub-ecg-analyst")
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     from hub.ecg.analysis.analyse import DEFAULT_PROFILE
 
     logging.configure(level, style)
@@ -141,6 +150,9 @@ def _serve(pipe: Connection, behind: int, level: str, style: Any) -> None:
     ecg_analysis.make("", "", ecg_analysis.made_up(), Person(), DEFAULT_PROFILE, utcnow())  # loads the engine
     while True:
         try:
+            while not pipe.poll(ORPHAN_SECONDS):
+                if os.getppid() != parent:  # a forked sister may hold a copy of the other end for ever
+                    return
             row = ecg_analysis.make(*pipe.recv())
             pipe.send({name: getattr(row, name) for name in columns})
         except (EOFError, OSError):
@@ -287,12 +299,12 @@ TURNS = Turns(Analyst(), Analyst(BEHIND))
 """The queues of this process."""
 
 
-def warm_up(level: str, style: str) -> None:
-    """Start the processes that analyse, and load what a first look needs, without waiting for either."""
+def start_analysts(level: str, style: str) -> None:
+    """Start the processes that analyse, before this one has threads; nothing waits until they are ready."""
+    for analyst in TURNS.analysts.values():
+        analyst.start(level, style)
 
-    def load() -> None:
-        for analyst in TURNS.analysts.values():
-            analyst.start(level, style)
-        pressure(ecg_analysis.made_up())
 
-    threading.Thread(target=load, name="ecg-warm-up", daemon=True).start()
+def warm_up() -> None:
+    """Load what a first look at an ECG needs, without waiting for it."""
+    threading.Thread(target=lambda: pressure(ecg_analysis.made_up()), name="ecg-warm-up", daemon=True).start()
