@@ -7,6 +7,7 @@ os.environ.setdefault("HUB_STRICT_TEXTS", "1")
 
 pytest_plugins = [
     "tests.fixtures.browser",
+    "tests.fixtures.costs",
     "tests.fixtures.database",
     "tests.fixtures.s3",
     "tests.fixtures.world",

@@ -1,7 +1,6 @@
 """The built-in authority. Oracle beside our own reading: the openssl command line."""
 
 import subprocess
-import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -154,13 +153,17 @@ class TestPrivateKey:
         with pytest.raises(DamagedCredential):
             unlock_key(damaged, PASSWORD)
 
-    def test_costs_an_attacker_time_but_a_doctor_less_than_a_second(self, credential):
-        fastest = 9.0
-        for _ in range(3):
-            start = time.process_time()
-            unlock_key(credential, PASSWORD)
-            fastest = min(fastest, time.process_time() - start)
-        assert 0.02 < fastest < 1
+    def test_each_guess_costs_an_attacker_what_it_should(self, real_costs: None, authority) -> None:
+        """OWASP's Password Storage Cheat Sheet asks for 600,000 rounds of PBKDF2-HMAC-SHA-256 (2023)."""
+        from asn1crypto import keys, pem
+
+        made = issue_signer(
+            authority, common_name="罗心电", login="luo", organisation="医院", password=PASSWORD, now=NOW
+        )
+        info = keys.EncryptedPrivateKeyInfo.load(pem.unarmor(made.encrypted_key_pem)[2])
+        assert info["encryption_algorithm"].kdf == "pbkdf2"
+        assert info["encryption_algorithm"].kdf_hmac == "sha256"
+        assert info["encryption_algorithm"].kdf_iterations >= 600_000
 
     def test_openssl_opens_the_wrapped_key_and_finds_the_certificates_public_key(self, credential, tmp_path):
         openssl = require_peer("openssl")
