@@ -12,3 +12,8 @@ pytest_plugins = [
     "tests.fixtures.s3",
     "tests.fixtures.world",
 ]
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: many tests wait for another program or for a clock."""
+    return (os.cpu_count() or 1) + 1
