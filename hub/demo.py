@@ -67,11 +67,11 @@ def run_demo(settings: Settings, data_dir: Path | None) -> None:
             hub.join()
 
 
-def _serve(settings: Settings) -> None:
+def _serve(parent: int, settings: Settings) -> None:
     """Run the hub itself until told to stop."""
     stop = threading.Event()
     until_told(stop)
-    Supervisor(settings).run(stop)
+    Supervisor(settings).run(stop, parent=parent)
 
 
 @contextmanager

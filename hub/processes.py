@@ -53,8 +53,8 @@ def until_told(stop: threading.Event) -> None:
 
 def run_web(settings: Settings) -> None:
     """Serve pages and HTTP interfaces until told to stop."""
-    start_analysts(settings.log_level, settings.log_format)
     context = ready_context(settings)
+    start_analysts(settings.log_level, settings.log_format)
     host, port = split_bind(settings.web_bind)
     config = uvicorn.Config(
         create_app(context),

@@ -62,8 +62,17 @@ class Supervisor:
         many = {"dicom": settings.dicom_processes}
         self.children = [Child(role) for role in ROLES for _ in range(many.get(role, 1))]
 
-    def run(self, stop: threading.Event, ready: Callable[[], None] | None = None) -> None:
+    def run(
+        self, stop: threading.Event, ready: Callable[[], None] | None = None, *, parent: int | None = None
+    ) -> None:
         """Start all roles and keep them running until `stop`; then end them in order.
+
+        Parameters
+        ----------
+        ready : callable, optional
+            Called once pages and listener answer.
+        parent : int, optional
+            Process id of the one that forked this one, which is not to outlive it.
 
         Raises
         ------
@@ -76,7 +85,7 @@ class Supervisor:
         gc.freeze()  # else each role's first collection would write on, and so copy, what all share
         told = ready is None
         try:
-            while not stop.is_set():
+            while not stop.is_set() and parent in {None, os.getppid()}:
                 now = time.monotonic()
                 for child in self.children:
                     self._look_after(child, now)
@@ -126,19 +135,30 @@ class Supervisor:
 
 
 def forked(function: Callable[..., None], *arguments: object) -> ForkProcess:
-    """Run a function in a copy of this process that ends when this one does, however that ends."""
+    """Run a function in a copy of this process; its first argument is this one's process id."""
     process = multiprocessing.get_context("fork").Process(
-        target=_as_a_child, args=(os.getpid(), function, *arguments)
+        target=_as_a_child, args=(function, os.getpid(), *arguments)
     )
     process.start()
     return process
 
 
-def _as_a_child(parent: int, function: Callable[..., None], *arguments: object) -> None:
+def _as_a_child(function: Callable[..., None], *arguments: object) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
-    threading.Thread(target=_end_with, args=(parent,), name="supervisor-watch", daemon=True).start()
     function(*arguments)
+
+
+def _play(parent: int, role: str, settings: Settings) -> None:
+    """Be one role, under a name that ``top`` and ``pgrep`` show."""
+    os.setsid()  # Ctrl-C in a terminal is for the supervisor, which ends all in order
+    Path("/proc/self/comm").write_text(f"hub-{role}")
+    threading.Thread(target=_end_with, args=(parent,), name="supervisor-watch", daemon=True).start()
+    try:
+        ROLES[role](settings)
+    except HubError as error:
+        log.error("process_cannot_run", role=role, code=error.code, **error.facts)  # noqa: TRY400 - no trace for what is expected
+        sys.exit(2)
 
 
 def _end_with(parent: int) -> None:
@@ -147,17 +167,6 @@ def _end_with(parent: int) -> None:
         time.sleep(1.0)
     log.error("supervisor_gone")
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _play(role: str, settings: Settings) -> None:
-    """Be one role, under a name that ``top`` and ``pgrep`` show."""
-    os.setsid()  # Ctrl-C in a terminal is for the supervisor, which ends all in order
-    Path("/proc/self/comm").write_text(f"hub-{role}")
-    try:
-        ROLES[role](settings)
-    except HubError as error:
-        log.error("process_cannot_run", role=role, code=error.code, **error.facts)  # noqa: TRY400 - no trace for what is expected
-        sys.exit(2)
 
 
 def _connects(host: str, port: int) -> bool:
