@@ -153,7 +153,8 @@ class TestPrivateKey:
         with pytest.raises(DamagedCredential):
             unlock_key(damaged, PASSWORD)
 
-    def test_each_guess_costs_an_attacker_what_it_should(self, real_costs: None, authority) -> None:
+    @pytest.mark.usefixtures("real_costs")
+    def test_each_guess_costs_an_attacker_what_it_should(self, authority) -> None:
         """OWASP's Password Storage Cheat Sheet asks for 600,000 rounds of PBKDF2-HMAC-SHA-256 (2023)."""
         from asn1crypto import keys, pem
 

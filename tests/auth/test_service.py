@@ -101,7 +101,8 @@ class TestAccounts:
         with sqlite_world.context.db.reading() as session:
             assert AuthRepository(session).user_by_login("newcomer") is None
 
-    def test_the_password_is_kept_as_argon2id(self, real_costs: None, sqlite_world: World) -> None:
+    @pytest.mark.usefixtures("real_costs")
+    def test_the_password_is_kept_as_argon2id(self, sqlite_world: World) -> None:
         """With the parameters of RFC 9106, section 4, for where memory is short: 64 MiB, three passes."""
         user_id = new_account(sqlite_world)
         with sqlite_world.context.db.reading() as session:
