@@ -2,7 +2,9 @@
 
 import itertools
 import struct
-from dataclasses import dataclass
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -55,6 +57,46 @@ class Image:
     def floating(self) -> bool:
         """Whether the pixels are IEEE floats."""
         return self.element.tag in {FLOAT_PIXEL_DATA, DOUBLE_PIXEL_DATA}
+
+
+class KnownImages:
+    """What was read of images a short while ago, by the SHA-256 of their files; none of their bytes.
+
+    Each frame of a film is asked for by itself, and would be looked for in the whole header again.
+    """
+
+    def __init__(self, most_elements: int) -> None:
+        self._most = most_elements
+        self._elements = 0
+        self._images: OrderedDict[str, Image] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def over(self, sha256: str, source: Source) -> Image | None:
+        """Return the image of these bytes, or None when it is not known."""
+        with self._lock:
+            image = self._images.get(sha256)
+            if image is None:
+                return None
+            self._images.move_to_end(sha256)
+        return replace(image, values=image.values.over(source))
+
+    def remember(self, sha256: str, image: Image) -> None:
+        """Keep what was read of an image; of an inflated one nothing, its bytes are not those of the file."""
+        from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+        if image.transfer_syntax == DeflatedExplicitVRLittleEndian:
+            return
+        husk = replace(image, values=image.values.over(_NOTHING))
+        with self._lock:
+            if sha256 not in self._images:
+                self._images[sha256] = husk
+                self._elements += len(husk.values.elements)
+            while self._elements > self._most:
+                _, oldest = self._images.popitem(last=False)
+                self._elements -= len(oldest.values.elements)
+
+
+_NOTHING = Source(memoryview(b""))
 
 
 def read_image(values: Values, transfer_syntax: str) -> Image:

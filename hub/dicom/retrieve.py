@@ -12,10 +12,11 @@ import structlog
 from hub.catalogue.models import Instance
 from hub.context import Context
 from hub.dicom.answers import Part, Value
-from hub.dicom.frames import Image, frame_bytes, native_frame_size, read_image
+from hub.dicom.frames import Image, KnownImages, frame_bytes, native_frame_size, read_image
 from hub.dicom.json_model import bulk_data, json_model
 from hub.dicom.negotiate import EXPLICIT_LITTLE
 from hub.dicom.render import BadViewport, BadWindow
+from hub.dicom.source import open_source
 from hub.dicom.stored import checked_chunks, open_object, series_chunks
 from hub.dicom.transcode import MADE_HERE, transcodable, transcode_file, transcode_frame
 from hub.dicom.values import PIXEL_TAGS, open_stored
@@ -29,6 +30,7 @@ WAIT_SECONDS = 30.0
 CHUNK_BYTES = 1 << 20
 
 _decoding = threading.BoundedSemaphore(DECODING_AT_ONCE)
+known = KnownImages(most_elements=50_000)  # some 15 MB
 
 
 class CannotDecode(Unsupported):
@@ -88,8 +90,15 @@ def open_image(context: Context, instance: Instance) -> Iterator[Image]:
     ObjectDamaged, CannotDecode
         It cannot be read.
     """
-    with open_object(context, instance) as data, blaming(instance), open_stored(data) as (values, syntax):
-        yield read_image(values, syntax)
+    with open_object(context, instance) as data, blaming(instance), open_source(data) as source:
+        image = known.over(instance.sha256, source)
+        if image is not None:
+            yield image
+            return
+        with open_stored(data) as (values, syntax):
+            image = read_image(values, syntax)
+            known.remember(instance.sha256, image)
+            yield image
 
 
 Chosen = tuple[Instance, str, str]

@@ -1,6 +1,7 @@
 """Values of a data set, made from the raw bytes when asked for, never raising."""
 
 import contextlib
+import copy
 import math
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -52,6 +53,12 @@ class Values:
         self.encoding = encoding
         self.end = end
         self.elements: dict[int, Element] = index(source, start, end, encoding, MAX_ELEMENTS)
+
+    def over(self, source: Source) -> "Values":
+        """Return the same elements over another source of the same bytes, without walking them again."""
+        twin = copy.copy(self)
+        twin.source = source
+        return twin
 
     @property
     def pixel_element(self) -> Element | None:

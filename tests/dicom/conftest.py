@@ -24,7 +24,7 @@ from hub.sites import service as sites
 from storage.memory import MemoryStore
 from tests.dicom.samples import DATA
 from tests.fixtures.database import TestClock
-from tests.fixtures.world import SETUP, World, as_user, build
+from tests.fixtures.world import SETUP, World, build
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
@@ -73,7 +73,7 @@ class Archive:
 
     def client(self, login: str = "writer1") -> TestClient:
         """A browser of somebody."""
-        return as_user(TestClient(self.world.app, follow_redirects=False), login)
+        return self.world.client(login)
 
 
 def with_uids(path: Path, folder: Path) -> Path:
