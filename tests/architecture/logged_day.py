@@ -19,7 +19,7 @@ from hub.sites import service as sites
 from hub.sites.repository import SiteRepository
 from tests.dicom.samples import CT_CLASS, EXPLICIT, build, element, file_of
 from tests.fixtures.database import TestClock
-from tests.fixtures.hub_process import free_port
+from tests.fixtures.ports import free_port
 from tests.fixtures.world import PASSWORD
 from tests.fixtures.world import build as build_county
 

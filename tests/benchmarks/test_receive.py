@@ -22,9 +22,10 @@ from pydicom import dcmread
 from pydicom.uid import generate_uid
 
 from hub.reports.store_check import check_store
-from tests.fixtures.hub_process import RunningHub, free_port, running_hub
+from tests.fixtures.hub_process import RunningHub, running_hub
 from tests.fixtures.orthanc import running_orthanc
 from tests.fixtures.peers import require_peer
+from tests.fixtures.ports import free_port
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(1500)]
 

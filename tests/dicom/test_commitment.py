@@ -44,7 +44,7 @@ from hub.jobs.testing import run_pending
 from hub.sites import service as sites
 from hub.sites.models import Device
 from hub.sites.service import DeviceKnown
-from tests.fixtures.hub_process import free_port
+from tests.fixtures.ports import free_port
 from tests.fixtures.world import CT, DX, SETUP, World
 
 EXPLICIT, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"

@@ -18,7 +18,7 @@ from hub.sites.models import Device
 from hub.sites.service import DeviceKnown
 from hub.web.i18n import catalogue
 from tests.dicom.test_forward import add_node, node_row, only_task, plan, run
-from tests.fixtures.hub_process import free_port
+from tests.fixtures.ports import free_port
 from tests.fixtures.storage_nodes import StorageNode
 from tests.fixtures.world import DX, World
 

@@ -32,7 +32,7 @@ from hub.kit.ids import new_id
 from hub.sites import service as sites
 from hub.sites.rules import AeTitleInvalid, PortInvalid
 from tests.dicom.samples import DATA, dataset_of
-from tests.fixtures.hub_process import free_port
+from tests.fixtures.ports import free_port
 from tests.fixtures.storage_nodes import StorageNode, storescp
 from tests.fixtures.world import SETUP, World
 

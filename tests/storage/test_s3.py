@@ -33,7 +33,8 @@ from storage.errors import (
     StoreUnreachable,
 )
 from storage.s3 import S3Store
-from tests.fixtures.s3 import S3Server, free_port, run_juicefs
+from tests.fixtures.ports import free_port
+from tests.fixtures.s3 import S3Server, run_juicefs
 from tests.storage.conftest import s3_store
 from tests.storage.faults import Answer, s3_error, scripted_server, wire_to
 from tests.storage.sources import Endless

@@ -14,7 +14,7 @@ from urllib.request import urlopen
 import pytest
 
 from hub.demo_data import county
-from tests.fixtures.hub_process import free_port
+from tests.fixtures.ports import free_port
 
 MODALITIES = {"DX", "CT", "US", "ECG"}
 """What the demo county has devices for; a CR film counts as DX."""

@@ -19,8 +19,8 @@ from hub.ecg.leads import STANDARD_LEADS
 from hub.worklist.models import Exam
 from tests.ecg.records import ludb, wfdb_record
 from tests.fixtures.browser import browser, faults_of, log_in
-from tests.fixtures.hub_process import free_port
 from tests.fixtures.peers import require_peer
+from tests.fixtures.ports import free_port
 from tests.fixtures.world import PASSWORD, World
 
 __all__ = ["browser"]

@@ -21,8 +21,9 @@ from hub.dicom.models import CommitmentRequest, DicomNode, ForwardTask
 from hub.sites.models import Device
 from tests.dicom.samples import DATA, dataset_of
 from tests.dicom.test_commitment import Modality, ask
-from tests.fixtures.hub_process import ROLES, RunningHub, free_port, running_hub
+from tests.fixtures.hub_process import ROLES, RunningHub, running_hub
 from tests.fixtures.orthanc import running_orthanc
+from tests.fixtures.ports import free_port
 from tests.fixtures.storage_nodes import StorageNode, storescp
 from tests.system.storescu import make_study, push
 

@@ -27,8 +27,9 @@ from hub.dicom.part10 import split
 from hub.dicom.stored import checked_chunks
 from hub.sites.service import add_device, require_site
 from tests.dicom.samples import DATA
-from tests.fixtures.hub_process import RunningHub, free_port, running_hub
+from tests.fixtures.hub_process import RunningHub, running_hub
 from tests.fixtures.orthanc import Orthanc, running_orthanc
+from tests.fixtures.ports import free_port
 from tests.fixtures.storage_nodes import storescp
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]

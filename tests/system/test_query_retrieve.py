@@ -12,9 +12,9 @@ from pydicom.dataset import Dataset
 
 from hub.dicom.part10 import split
 from tests.dicom.samples import DATA
-from tests.fixtures.hub_process import free_port
 from tests.fixtures.orthanc import running_orthanc
 from tests.fixtures.peers import require_peer
+from tests.fixtures.ports import free_port
 from tests.fixtures.query_retrieve import Archive
 from tests.fixtures.storage_nodes import storescp
 from tests.fixtures.world import World
