@@ -23,6 +23,7 @@ import structlog
 from hub import processes
 from hub.config import Settings, split_bind
 from hub.errors import HubError
+from hub.worklist.ecg_turns import load_engine
 
 log = structlog.get_logger()
 
@@ -81,6 +82,7 @@ class Supervisor:
         """
         if threading.active_count() > 1:
             raise RuntimeError("a process with several threads cannot be forked")
+        load_engine()  # a second here, or one in each of three processes
         gc.collect()
         gc.freeze()  # else each role's first collection would write on, and so copy, what all share
         told = ready is None

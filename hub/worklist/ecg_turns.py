@@ -142,12 +142,10 @@ def _serve(pipe: Connection, parent: int, behind: int, level: str, style: Any) -
     os.nice(behind)
     Path("/proc/self/comm").write_text("hub-ecg-analyst")
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    from hub.ecg.analysis.analyse import DEFAULT_PROFILE
-
     logging.configure(level, style)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     columns = [column.name for column in EcgAnalysis.__table__.columns if column.name != "id"]
-    ecg_analysis.make("", "", ecg_analysis.made_up(), Person(), DEFAULT_PROFILE, utcnow())  # loads the engine
+    load_engine()
     while True:
         try:
             while not pipe.poll(ORPHAN_SECONDS):
@@ -305,6 +303,15 @@ def start_analysts(level: str, style: str) -> None:
         analyst.start(level, style)
 
 
+def load_engine() -> None:
+    """Load all that a first look at an ECG and its analysis need, by doing both once."""
+    from hub.ecg.analysis.analyse import DEFAULT_PROFILE
+
+    ecg = ecg_analysis.made_up()
+    pressure(ecg)
+    ecg_analysis.make("", "", ecg, Person(), DEFAULT_PROFILE, utcnow())
+
+
 def warm_up() -> None:
-    """Load what a first look at an ECG needs, without waiting for it."""
-    threading.Thread(target=lambda: pressure(ecg_analysis.made_up()), name="ecg-warm-up", daemon=True).start()
+    """Load the same here, without waiting for it."""
+    threading.Thread(target=load_engine, name="ecg-warm-up", daemon=True).start()
