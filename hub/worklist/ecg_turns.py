@@ -313,5 +313,5 @@ def load_engine() -> None:
 
 
 def warm_up() -> None:
-    """Load the same here, without waiting for it."""
-    threading.Thread(target=load_engine, name="ecg-warm-up", daemon=True).start()
+    """Load what a first look needs, which is all that this process does itself; nothing waits for it."""
+    threading.Thread(target=lambda: pressure(ecg_analysis.made_up()), name="ecg-warm-up", daemon=True).start()
