@@ -29,8 +29,6 @@ pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(3600)]
 SMALL = 10_000
 LARGE = int(os.environ.get("HUB_BENCH_STUDIES", "1000000"))
 REQUESTS, WARM_UP = 200, 20
-STARTING_SECONDS = 20
-"""After a start the processes that analyse ECGs load: what is measured meanwhile is that."""
 
 Figures = dict[str, dict[str, float]]
 Query = Callable[[Filled, int], str]
@@ -80,7 +78,6 @@ def measured(folder: Path, studies: int, **settings: str) -> dict[str, Figures]:
             "site": token(hub, Role.DOCTOR, filled.site_ids[3]),
         }
         hub.start()
-        time.sleep(STARTING_SECONDS)
         return {
             who: {name: timed(hub.web_port, secret, filled, query) for name, query in QUERIES.items()}
             for who, secret in secrets.items()

@@ -1,7 +1,6 @@
 """The listener against DCMTK and pynetdicom as devices."""
 
 import hashlib
-import socket
 import subprocess
 import threading
 import time
@@ -23,6 +22,7 @@ from hub.dicom.wire.server import Listener, listen
 from hub.dicom.wire.service import IMPLICIT_LITTLE, WIRE_SYNTAXES, Service, StorageService
 from tests.dicom.samples import CT_CLASS, DATA, build, dataset_of, file_of
 from tests.fixtures.peers import require_peer
+from tests.fixtures.ports import free_port
 
 STUDY_ROOT = "1.2.840.10008.5.1.4.1.2.2.1"
 PROPOSALS = {
@@ -127,9 +127,7 @@ def listener(shared: tuple[Desk, Listener]) -> Listener:
 def storescp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
     """DCMTK's own listener, told to write what it receives bit by bit."""
     folder = tmp_path_factory.mktemp("storescp")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [require_peer("storescp"), "--bit-preserving", "+xa", "-od", str(folder), str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         assert eventually(lambda: run("echoscu", "127.0.0.1", str(port)).returncode == 0)

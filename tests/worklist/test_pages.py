@@ -2,7 +2,6 @@
 
 import http.client
 import re
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from hub.reports.service import Draft
 from hub.worklist import service
 from hub.worklist.pages import GROUPS
 from hub.worklist.states import State
+from tests.fixtures.ports import free_port
 from tests.fixtures.world import World
 
 
@@ -194,9 +194,7 @@ class TestWhoMay:
 @pytest.fixture
 def served(world: World):
     """The application on a real server: a test client would wait for the stream to end."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     config = uvicorn.Config(
         world.app, host="127.0.0.1", port=port, log_level="error", timeout_graceful_shutdown=1, ws="none"
     )
