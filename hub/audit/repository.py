@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from hub.audit.chain import GENESIS, hash_of
 from hub.audit.models import AuditEvent, AuditHead
 from hub.db.direct import Direct
+from hub.db.writing import Transaction, session_of
 
 _TABLE = cast("sa.Table", AuditEvent.__table__)
 _HEAD = cast("sa.Table", AuditHead.__table__)
@@ -47,20 +48,20 @@ class Query:
     until: datetime | None = None
 
 
-def append(session: Session, rows: list[dict[str, Any]]) -> None:
+def append(at: Transaction, rows: list[dict[str, Any]]) -> None:
     """Add rows to the end of the chain. The head stays locked until the transaction ends."""
-    head = _LOCKED_HEAD.rows(session, {})
+    head = _LOCKED_HEAD.rows(at, {})
     if not head:
-        _make_head(session)
-        head = _LOCKED_HEAD.rows(session, {})
+        _make_head(session_of(at))
+        head = _LOCKED_HEAD.rows(at, {})
     [(seq, last)] = head
     for row in rows:
         seq += 1
         row["seq"] = seq
         row["previous_hash"] = last
         last = row["hash"] = hash_of(row)
-    _NEW_ROW.run(session, rows)
-    _NEW_HEAD.run(session, [{"last_seq": seq, "last_hash": last}])
+    _NEW_ROW.run(at, rows)
+    _NEW_HEAD.run(at, [{"last_seq": seq, "last_hash": last}])
 
 
 def _make_head(session: Session) -> None:

@@ -11,6 +11,7 @@ from hub.audit import repository
 from hub.audit.tags import Tag
 from hub.db.engine import READ_ONLY
 from hub.db.session import Database
+from hub.db.writing import Transaction, joined_session
 from hub.kit.clock import utcnow
 from hub.kit.ids import new_id
 
@@ -42,7 +43,7 @@ SYSTEM = ActorRef("system", "hub", "hub")
 
 
 def record(
-    session: Session,
+    at: Transaction,
     tag: Tag,
     *,
     actor: ActorRef,
@@ -57,8 +58,8 @@ def record(
 
     Parameters
     ----------
-    session : Session
-        A session of `Database.transaction`; its roll-back takes the event with it.
+    at : Session or Writing
+        Of `Database.transaction` or `Database.writing`; its roll-back takes the event with it.
     patient_id : str, optional
         Row id of the patient concerned, so that all access to one person can be listed.
     address : str, optional
@@ -73,7 +74,8 @@ def record(
     ValueError, TypeError
         A fact is no JSON.
     """
-    if session.connection().get_execution_options().get(READ_ONLY, False):
+    session = joined_session(at)
+    if isinstance(at, Session) and at.connection().get_execution_options().get(READ_ONLY, False):
         raise RuntimeError("an audit event needs a transaction that writes")
     row = {
         "id": new_id(),
@@ -89,8 +91,8 @@ def record(
         "address": address,
         "facts": facts if _PLAIN.issuperset(map(type, facts.values())) else _as_read_back(facts),
     }
-    pending: list[tuple[SessionTransaction | None, dict[str, Any]]] = session.info.setdefault(_PENDING, [])
-    pending.append((session.get_nested_transaction(), row))
+    pending: list[tuple[SessionTransaction | None, dict[str, Any]]] = at.info.setdefault(_PENDING, [])
+    pending.append((session.get_nested_transaction() if session else None, row))
 
 
 def _as_read_back(facts: dict[str, Any]) -> dict[str, Any]:
@@ -99,10 +101,10 @@ def _as_read_back(facts: dict[str, Any]) -> dict[str, Any]:
     return read_back
 
 
-def _chain(session: Session) -> None:
-    pending = session.info.pop(_PENDING, [])
+def _chain(at: Transaction) -> None:
+    pending = at.info.pop(_PENDING, [])
     if pending:
-        repository.append(session, [row for _, row in pending])
+        repository.append(at, [row for _, row in pending])
 
 
 def _forget_rolled_back(session: Session, previous: SessionTransaction) -> None:

@@ -15,8 +15,8 @@ from sqlalchemy.orm.util import identity_key
 
 from hub.catalogue.models import Instance, RetiredObject, Series, Study
 from hub.db.base import Base
-from hub.db.direct import Direct
-from hub.db.repository import Repository
+from hub.db.direct import Direct, place_of
+from hub.db.writing import Transaction, joined_session, session_of
 from hub.kit.ids import new_id
 
 _STUDY = cast("sa.Table", Study.__table__)
@@ -132,8 +132,11 @@ _PLACE = (
 )
 
 
-class ArrivalRepository(Repository):
+class ArrivalRepository:
     """Finding what is here, and writing what is new."""
+
+    def __init__(self, at: Transaction) -> None:
+        self._at = at
 
     def studies(
         self, wanted: Collection[tuple[str, str]], *, lock: bool = False
@@ -145,7 +148,7 @@ class ArrivalRepository(Repository):
         """
         sites, uids = _padded({site for site, _ in wanted}), _padded({uid for _, uid in wanted})
         rows = _studies(len(sites), len(uids), lock=lock).rows(
-            self.session, _numbered("site_id", sites) | _numbered("study_uid", uids)
+            self._at, _numbered("site_id", sites) | _numbered("study_uid", uids)
         )
         found = map(StudyRow._make, rows)
         return {(row.site_id, row.study_uid): row for row in found if (row.site_id, row.study_uid) in wanted}
@@ -156,11 +159,11 @@ class ArrivalRepository(Repository):
         In the order of their UIDs: of two transactions with several new studies in common
         one waits for the other, never both.
         """
-        dialect = self.session.get_bind().dialect.name
+        dialect = place_of(self._at).dialect.name
         insert = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(_STUDY)
         statement = insert.on_conflict_do_nothing(index_elements=["site_id", "study_uid"])
         ordered = sorted(rows, key=lambda row: (row["site_id"], row["study_uid"]))
-        self.session.execute(statement, ordered)
+        session_of(self._at).execute(statement, ordered)
 
     def objects(
         self, study_ids: Collection[str], series_uids: Collection[str], sop_uids: Collection[str]
@@ -168,7 +171,7 @@ class ArrivalRepository(Repository):
         """Return series ids by (study id, series UID), and instances by (series id, SOP UID)."""
         studies, several, sops = _padded(study_ids), _padded(series_uids), _padded(sop_uids)
         rows = _objects(len(studies), len(several), len(sops)).rows(
-            self.session,
+            self._at,
             _numbered("study_id", studies) | _numbered("series_uid", several) | _numbered("sop_uid", sops),
         )
         series: dict[tuple[str, str], str] = {}
@@ -181,46 +184,52 @@ class ArrivalRepository(Repository):
 
     def insert_series(self, rows: Sequence[dict[str, Any]]) -> None:
         """Insert series of studies whose rows are held."""
-        self.session.execute(_NEW_SERIES, rows)
+        session_of(self._at).execute(_NEW_SERIES, rows)
 
     def insert_instances(self, rows: Sequence[dict[str, Any]]) -> None:
         """Insert instances of studies whose rows are held."""
-        _NEW_INSTANCE.run(self.session, rows)
+        _NEW_INSTANCE.run(self._at, rows)
 
     def grow_studies(self, rows: Sequence[dict[str, Any]]) -> None:
         """Add to the counts of studies (`instances`, `series`), restart their quiet time (`now`, `due`)."""
-        _GROWN_STUDY.run(self.session, rows)
+        _GROWN_STUDY.run(self._at, rows)
 
     def grow_series(self, counts: Mapping[str, int]) -> None:
         """Add to the number of instances of series."""
         rows = [{"series": series_id, "instances": count} for series_id, count in counts.items()]
-        _GROWN_SERIES.run(self.session, rows)
+        _GROWN_SERIES.run(self._at, rows)
 
     def count_resends(self, counts: Mapping[str, int]) -> None:
         """Add to how often instances came again."""
-        _CAME_AGAIN.run(
-            self.session, [{"instance": row_id, "times": count} for row_id, count in counts.items()]
-        )
+        rows = [{"instance": row_id, "times": count} for row_id, count in counts.items()]
+        _CAME_AGAIN.run(self._at, rows)
 
     def retire(self, gone: Collection[str], delete_after: datetime) -> None:
         """Note objects that nothing points at; one noted already keeps its time."""
         if gone:
-            dialect = self.session.get_bind().dialect.name
+            dialect = place_of(self._at).dialect.name
             insert = (postgresql.insert if dialect == "postgresql" else sqlite.insert)(RetiredObject)
             rows = [{"id": new_id(), "key": key, "delete_after": delete_after} for key in sorted(gone)]
-            self.session.execute(insert.on_conflict_do_nothing(index_elements=["key"]), rows)
+            session_of(self._at).execute(insert.on_conflict_do_nothing(index_elements=["key"]), rows)
 
     def place(self, site_id: str, study_uid: str, series_uid: str, sop_uid: str) -> InstancePlace | None:
         """Return where the data set of one instance lies."""
-        row = self.session.execute(
-            _PLACE,
-            {"site_id": site_id, "study_uid": study_uid, "series_uid": series_uid, "sop_uid": sop_uid},
-        ).one_or_none()
+        row = (
+            session_of(self._at)
+            .execute(
+                _PLACE,
+                {"site_id": site_id, "study_uid": study_uid, "series_uid": series_uid, "sop_uid": sop_uid},
+            )
+            .one_or_none()
+        )
         return None if row is None else InstancePlace._make(row)
 
     def forget(self, model: type[Base], row_ids: Collection[str]) -> None:
         """Let mapped objects that this session holds be read again: their rows were changed beneath them."""
-        for row_id in row_ids if len(self.session.identity_map) else ():
-            known = self.session.identity_map.get(identity_key(model, row_id))
+        session = joined_session(self._at)
+        if session is None or not len(session.identity_map):
+            return
+        for row_id in row_ids:
+            known = session.identity_map.get(identity_key(model, row_id))
             if known is not None:
-                self.session.expire(known)
+                session.expire(known)

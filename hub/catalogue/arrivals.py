@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy.orm import Session
-
 from hub.audit import service as audit
 from hub.audit.tags import Tag
 from hub.catalogue.arrival_repository import ArrivalRepository, InstanceRow, StudyRow
@@ -23,6 +21,8 @@ from hub.catalogue.service import (
     study_modality,
 )
 from hub.config import Settings
+from hub.db.direct import place_of
+from hub.db.writing import Transaction, session_of
 from hub.kit.ids import new_id
 
 KEPT_AFTER_MOVE = timedelta(hours=1)
@@ -68,7 +68,7 @@ class Arrival:
 
 
 def register_many(
-    session: Session,
+    at: Transaction,
     arrivals: Sequence[Arrival],
     *,
     settings: Settings,
@@ -92,7 +92,7 @@ def register_many(
     `announced` False nobody is told of the studies and nothing settles them; it is for
     making a catalogue anew, where the caller does that.
     """
-    return _Batch(session, settings, now, announced=announced).enter(arrivals) if arrivals else []
+    return _Batch(at, settings, now, announced=announced).enter(arrivals) if arrivals else []
 
 
 @dataclass(slots=True)
@@ -110,9 +110,9 @@ class _Growing:
 class _Batch:
     """What one call reads first, decides in the order of arrival, and writes at the end."""
 
-    def __init__(self, session: Session, settings: Settings, now: datetime, *, announced: bool) -> None:
-        self._session = session
-        self._repository = ArrivalRepository(session)
+    def __init__(self, at: Transaction, settings: Settings, now: datetime, *, announced: bool) -> None:
+        self._at = at
+        self._repository = ArrivalRepository(at)
         self._settings = settings
         self._now = now
         self._announced = announced
@@ -126,7 +126,7 @@ class _Batch:
         self._superseded: set[str] = set()
 
     def enter(self, arrivals: Sequence[Arrival]) -> list[Outcome]:
-        self._session.flush()  # the statements here do not do it by themselves
+        self._at.flush()  # the statements here do not do it by themselves
         self._open_studies(arrivals)
         self._series, self._instances = self._repository.objects(
             [study.row.id for study in self._studies.values()],
@@ -148,7 +148,7 @@ class _Batch:
         }
         if made:
             self._repository.insert_studies(list(made.values()))
-        if made or self._session.get_bind().dialect.name != "sqlite":  # its only writer is this one
+        if made or place_of(self._at).dialect.name != "sqlite":  # its only writer is this one
             known = self._repository.studies(first.keys(), lock=True)
         self._studies = {
             key: _Growing(row, begun_here=key in made and made[key]["id"] == row.id)
@@ -222,13 +222,12 @@ class _Batch:
         write.forget(Instance, self._resends)
         write.retire(self._superseded, self._now + KEPT_AFTER_MOVE)
         for study in grown if self._announced else ():
-            announce(
-                self._session,
-                study.row.id,
-                first=study.begun_here or study.row.settled,
-                seconds=self._settings.settle_for(study.row.modality),
-                now=self._now,
+            first, seconds = (
+                study.begun_here or study.row.settled,
+                self._settings.settle_for(study.row.modality),
             )
+            if first or not seconds:  # else nobody waits for the news, and no session is made for it
+                announce(session_of(self._at), study.row.id, first=first, seconds=seconds, now=self._now)
 
     def _gain(self, study: _Growing) -> dict[str, Any]:
         quiet = timedelta(seconds=self._settings.settle_for(study.row.modality))
@@ -243,7 +242,7 @@ class _Batch:
     def _set_apart(self, reason: str, arrival: Arrival, subject_id: str) -> None:
         facts = arrival.facts
         quarantine(
-            self._session,
+            session_of(self._at),
             kind="dicom",
             reason=reason,
             files=[arrival.file],
@@ -257,7 +256,7 @@ class _Batch:
 
     def _audit(self, tag: Tag, arrival: Arrival, subject_id: str, **facts: str) -> None:
         audit.record(
-            self._session,
+            self._at,
             tag,
             actor=arrival.origin.actor,
             subject_kind="instance",

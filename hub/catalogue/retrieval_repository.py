@@ -13,9 +13,10 @@ from hub.audit.models import AuditEvent
 from hub.audit.tags import Tag
 from hub.auth.actor import Actor
 from hub.auth.roles import Permission
+from hub.catalogue.looked_up import looked_up
 from hub.catalogue.models import Instance, Series, Study
 from hub.catalogue.repository import CatalogueRepository, readable_studies
-from hub.db.direct import Direct, Statements, detached
+from hub.db.direct import Direct, Statements
 from hub.db.session import Database
 
 _OF_STUDY = ("id", "study_uid", "site_id", "local_id", "last_received_at", "settled_at")
@@ -78,9 +79,9 @@ def addressed(
         of_study, of_series, of_instance = row[:_SERIES_AT], row[_SERIES_AT:_INSTANCE_AT], row[_INSTANCE_AT:]
         found.append(
             Addressed(
-                detached(Study, _OF_STUDY, of_study),
-                detached(Series, _OF_SERIES, of_series) if of_series[0] is not None else None,
-                detached(Instance, _OF_INSTANCE, of_instance) if of_instance[0] is not None else None,
+                looked_up(Study, _OF_STUDY, of_study),
+                looked_up(Series, _OF_SERIES, of_series) if of_series[0] is not None else None,
+                looked_up(Instance, _OF_INSTANCE, of_instance) if of_instance[0] is not None else None,
             )
         )
     return found

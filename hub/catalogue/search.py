@@ -33,9 +33,10 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from hub.auth.actor import Actor
 from hub.auth.roles import Permission
+from hub.catalogue.looked_up import looked_up
 from hub.catalogue.models import PINYIN_MARK, Instance, Series, Study
 from hub.catalogue.repository import CatalogueRepository, readable_studies
-from hub.db.direct import Direct, Statements, detached
+from hub.db.direct import Direct, Statements
 from hub.kit.people import has_han
 
 STUDY_COLUMNS: dict[str, InstrumentedAttribute[Any]] = {
@@ -90,6 +91,8 @@ _DAYS = frozenset({"StudyDate", STUDY_MOMENT})
 _LAST = "\U0010ffff"
 _NEWEST = (Study.study_date.desc(), Study.study_time.desc(), Study.id.desc())
 
+
+_OF_STUDY = tuple(Study.__table__.c.keys())
 
 _statements = Statements()
 """By the database, the sites that may be read, and what is asked."""
@@ -161,7 +164,7 @@ class SearchRepository(CatalogueRepository):
         found = _statements.of(key, written).read(
             self.session, {**values, "site": site_id, "limit": part.limit, "offset": part.offset}
         )
-        return [detached(Study, Study.__table__.c.keys(), row) for row in found]
+        return [looked_up(Study, _OF_STUDY, row) for row in found]
 
     def count_studies(self, actor: Actor, matches: Sequence[Match], site_id: str | None = None) -> int | None:
         """Return how many studies match; None when they are many, or counting them would take long."""

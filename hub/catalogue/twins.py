@@ -29,16 +29,16 @@ def enter(context: Context, arrivals: Sequence[Arrival], *, now: datetime) -> li
     DatabaseUnavailable
         Nothing is entered.
     """
-    with context.db.transaction() as session:
-        outcomes = register_many(session, arrivals, settings=context.settings, now=now)
+    with context.db.writing() as writing:
+        outcomes = register_many(writing, arrivals, settings=context.settings, now=now)
     while open_ones := [at for at, outcome in enumerate(outcomes) if outcome is Outcome.DIFFERENT]:
         compared = []
         for at in open_ones:
             with context.db.reading() as session:
                 place = _place(session, arrivals[at])
             compared.append(_with_twin(context.store, arrivals[at], place))
-        with context.db.transaction() as session:
-            again = register_many(session, compared, settings=context.settings, now=now)
+        with context.db.writing() as writing:
+            again = register_many(writing, compared, settings=context.settings, now=now)
         for at, outcome in zip(open_ones, again, strict=True):
             outcomes[at] = outcome
     return outcomes

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import DBAPICursor
-from sqlalchemy.orm import Session, make_transient_to_detached
-from sqlalchemy.pool import PoolProxiedConnection
+from sqlalchemy.orm import make_transient_to_detached
 
 from hub.db.session import Database, answering
+from hub.db.writing import Place, Transaction, Writing, as_sqlalchemys, check_out
 
 Values = Mapping[str, Any]
 Convert = Callable[[Any], Any] | None
@@ -56,14 +56,14 @@ class Direct:
         self._statement = statement
         self._plans: dict[str, _Plan] = {}
 
-    def rows(self, session: Session, values: Values) -> list[tuple[Any, ...]]:
+    def rows(self, at: Transaction, values: Values) -> list[tuple[Any, ...]]:
         """Return what a SELECT finds, as the driver gives it: moments of SQLite are texts."""
-        at = _place_of(session)
-        return _found(at, self._planned(at.dialect), values)
+        place = place_of(at)
+        return _found(place, self._planned(place.dialect), values)
 
-    def read(self, session: Session, values: Values) -> list[tuple[Any, ...]]:
-        """Return what a SELECT finds within the session's transaction, moments as datetimes."""
-        return _converted(self._planned(_place_of(session).dialect), self.rows(session, values))
+    def read(self, at: Transaction, values: Values) -> list[tuple[Any, ...]]:
+        """Return what a SELECT finds within the transaction, moments as datetimes."""
+        return _converted(self._planned(place_of(at).dialect), self.rows(at, values))
 
     def look(self, database: Database, values: Values) -> list[tuple[Any, ...]]:
         """Return what a SELECT finds now, in a transaction of its own, moments as datetimes.
@@ -76,17 +76,17 @@ class Direct:
         dialect = database.engine.dialect
         plan = self._planned(dialect)
         with answering():
-            connection = database.engine.raw_connection()
+            connection = check_out(database.engine)
             try:
-                rows = _found(_Place(connection, dialect), plan, values)
+                rows = _found(Place(connection, dialect), plan, values)
             finally:
                 connection.close()
         return _converted(plan, rows)
 
-    def run(self, session: Session, rows: Iterable[Values]) -> None:
+    def run(self, at: Transaction, rows: Iterable[Values]) -> None:
         """Execute once for each row of values."""
-        at = _place_of(session)
-        plan = self._planned(at.dialect)
+        place = place_of(at)
+        plan = self._planned(place.dialect)
         bound: Sequence[Any] = [plan.bind(values) for values in rows]
 
         def execute(cursor: DBAPICursor) -> None:
@@ -95,7 +95,7 @@ class Direct:
             elif bound:
                 cursor.executemany(plan.sql, bound)
 
-        _with_cursor(at, plan.sql, execute)
+        _with_cursor(place, plan.sql, execute)
 
     def _planned(self, dialect: sa.Dialect) -> _Plan:
         plan = self._plans.get(dialect.name)
@@ -155,29 +155,25 @@ def _result_processor(kind: "sa.types.TypeEngine[Any]", dialect: sa.Dialect) -> 
     return kind.dialect_impl(dialect).result_processor(dialect, None)
 
 
-class _Place(NamedTuple):
-    """Where the statements of one transaction of a session go."""
-
-    connection: PoolProxiedConnection
-    dialect: sa.Dialect
-
-
 _PLACE = "hub_direct_place"
 
 
-def _place_of(session: Session) -> _Place:
-    """Return where statements go, found once for each transaction: asking takes as long as a statement.
+def place_of(at: Transaction) -> Place:
+    """Return where the statements of a transaction go.
 
-    The end of a transaction takes the session's connection away and makes what is known invalid.
+    Of a session it is found once for each transaction: asking takes as long as a statement. The end
+    of a transaction takes the session's connection away and makes what is known invalid.
     """
-    known: _Place | None = session.info.get(_PLACE)
-    if known is None or not known.connection.is_valid or not session.in_transaction():
-        connection = session.connection()
-        known = session.info[_PLACE] = _Place(connection.connection, connection.dialect)
+    if isinstance(at, Writing):
+        return at.place
+    known: Place | None = at.info.get(_PLACE)
+    if known is None or not known.connection.is_valid or not at.in_transaction():
+        connection = at.connection()
+        known = at.info[_PLACE] = Place(connection.connection, connection.dialect)
     return known
 
 
-def _found(at: _Place, plan: _Plan, values: Values) -> list[tuple[Any, ...]]:
+def _found(at: Place, plan: _Plan, values: Values) -> list[tuple[Any, ...]]:
     """Return the rows of a SELECT as the driver gives them."""
 
     def execute(cursor: DBAPICursor) -> list[tuple[Any, ...]]:
@@ -187,15 +183,13 @@ def _found(at: _Place, plan: _Plan, values: Values) -> list[tuple[Any, ...]]:
     return _with_cursor(at, plan.sql, execute)
 
 
-def _with_cursor(at: _Place, sql: str, execute: Callable[[DBAPICursor], Result]) -> Result:
+def _with_cursor(at: Place, sql: str, execute: Callable[[DBAPICursor], Result]) -> Result:
     """Do something with a cursor; the driver's errors come as SQLAlchemy's."""
     driver = at.dialect.loaded_dbapi.Error
     cursor = at.connection.cursor()
     try:
         return execute(cursor)
     except driver as error:
-        raise sa.exc.DBAPIError.instance(
-            sql, None, error, driver, hide_parameters=True, dialect=at.dialect
-        ) from error
+        as_sqlalchemys(sql, error, at.dialect)
     finally:
         cursor.close()

@@ -7,12 +7,15 @@ from typing import cast
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from hub.db.writers import QueuedConnection, WriterQueue
 
 READ_ONLY = "hub_read_only"
 """Execution option: this connection only reads, so SQLite need not take its write lock."""
+
+BEGUN = "hub_begun"
+"""Execution option: the transaction of this connection has begun beneath SQLAlchemy."""
 
 
 def make_engine(url: str, *, pool_size: int = 20) -> Engine:
@@ -60,9 +63,25 @@ def _prepare_sqlite(connection: QueuedConnection, queue: WriterQueue | None) -> 
 
 def _begin_sqlite(connection: Connection) -> None:
     # Past SQLAlchemy it costs a tenth, and every request begins two of them.
-    raw = cast("QueuedConnection", connection.connection.driver_connection)
-    if connection.get_execution_options().get(READ_ONLY, False):
-        raw.execute("BEGIN")  # takes no lock, so it cannot fail
+    options = connection.get_execution_options()
+    if options.get(BEGUN, False):
+        return
+    if options.get(READ_ONLY, False):
+        cast("QueuedConnection", connection.connection.driver_connection).execute("BEGIN")
+        return  # it takes no lock, so it cannot fail
+    begin_writing(connection.connection)
+
+
+def begin_writing(connection: PoolProxiedConnection) -> None:
+    """Begin a transaction that writes on a connection of the pool; with PostgreSQL its driver does so.
+
+    Raises
+    ------
+    sqlalchemy.exc.OperationalError
+        SQLite's lock was not to be had in time.
+    """
+    raw = connection.driver_connection
+    if not isinstance(raw, QueuedConnection):
         return
     try:
         raw.begin_writing()

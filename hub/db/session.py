@@ -1,4 +1,4 @@
-"""Where transactions begin and end. Services never commit; these two do."""
+"""Where transactions begin and end. Services never commit; these do."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,9 +8,10 @@ from sqlalchemy import Engine, exc
 from sqlalchemy.orm import Session
 
 from hub.db.engine import READ_ONLY, make_engine
+from hub.db.writing import Transaction, Writing
 from hub.errors import DatabaseUnavailable
 
-BeforeCommit = Callable[[Session], None]
+BeforeCommit = Callable[[Transaction], None]
 AWAY = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError)
 """What SQLAlchemy raises when the database does not answer, or not in time."""
 
@@ -53,6 +54,19 @@ class Database:
             except BaseException:
                 session.rollback()
                 raise
+
+    @contextmanager
+    def writing(self) -> Iterator[Writing]:
+        """Yield a transaction for what goes past SQLAlchemy; committed or rolled back as `transaction`.
+
+        What is in a session of it is flushed at the end.
+        """
+        with answering(), Writing(self.engine) as writing:
+            yield writing
+            writing.flush()
+            for hook in self.before_commit:
+                hook(writing)
+            writing.commit()
 
     @contextmanager
     def reading(self) -> Iterator[Session]:

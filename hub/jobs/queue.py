@@ -6,6 +6,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from hub.db.session import Database
+from hub.db.writing import Transaction, session_of
 from hub.jobs import repository
 from hub.jobs.registry import check_ids, load_tasks, queue_of
 from hub.jobs.system import client_of
@@ -76,9 +77,9 @@ def gather(session: Session, name: str, key: str, value: Any) -> None:
     gathered.setdefault((name, key), []).append(value)
 
 
-def _enqueue_gathered(session: Session) -> None:
-    for (name, key), values in session.info.pop(_GATHERED, {}).items():
-        enqueue(session, name, **{key: values})
+def _enqueue_gathered(at: Transaction) -> None:
+    for (name, key), values in at.info.pop(_GATHERED, {}).items():
+        enqueue(session_of(at), name, **{key: values})
 
 
 Database.before_commit.append(_enqueue_gathered)

@@ -2,12 +2,17 @@
 
 Measured with DCMTK as the sender: its Nagle algorithm waits for our acknowledgement of
 each object's last segment, and the kernel delays that by 40 ms unless told to be quick.
-So acknowledgements are asked for at once before each wait and after each unit (Linux),
-and our own answers leave without Nagle.
+So acknowledgements are asked for at once after each unit, in and out (Linux: what we send makes
+the kernel forget the wish), and our own answers leave without Nagle.
+
+A plain connection waits in the kernel, which calls back when a unit is whole: Python's own
+timeouts make two calls of the system for each segment, and each of them gives the interpreter
+to other threads.
 """
 
 import contextlib
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Iterable
@@ -21,6 +26,7 @@ WHOLE_UNIT_SECONDS = 600.0
 """Longest time one unit may take: 128 kB over the thinnest line is minutes, never ten."""
 
 _HEAD = struct.Struct(">BBI")
+_TIMEVAL = struct.Struct("@ll")
 _HTTP = (b"GET ", b"POST", b"HEAD", b"PUT ", b"OPTI", b"PRI ")
 
 
@@ -32,11 +38,14 @@ class Link:
     connection : socket.socket
         Connected, plain or TLS. The link owns it.
     silence_seconds : float
-        Time without a byte after which the peer counts as dead.
+        Time without a byte after which the peer counts as dead; of a unit that has begun to
+        arrive on a plain connection, up to twice that.
     """
 
     def __init__(self, connection: socket.socket, silence_seconds: float) -> None:
         self._socket = connection
+        self._plain = not isinstance(connection, ssl.SSLSocket)
+        self._whole = socket.MSG_WAITALL if self._plain else 0
         self._buffer = bytearray(SMALLEST_BUFFER)
         self._view = memoryview(self._buffer)
         self.received = 0
@@ -47,10 +56,18 @@ class Link:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self.wait_at_most(silence_seconds)
+        self._acknowledge()
 
     def wait_at_most(self, seconds: float) -> None:
         """Set the time without a byte after which the peer counts as dead."""
-        self._socket.settimeout(seconds)
+        if not self._plain:
+            self._socket.settimeout(seconds)
+            return
+        self._socket.settimeout(None)
+        whole, part = divmod(max(seconds, 1e-3), 1)
+        limit = _TIMEVAL.pack(int(whole), int(part * 1e6))
+        for direction in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            self._socket.setsockopt(socket.SOL_SOCKET, direction, limit)
 
     def read(self, longest: int) -> tuple[int, memoryview]:
         """Return kind and body of the next unit; the body is valid until the next call.
@@ -109,10 +126,11 @@ class Link:
         try:
             for piece in pieces:
                 self._socket.sendall(piece)
-        except TimeoutError as error:
+        except (TimeoutError, BlockingIOError) as error:
             raise TimedOut from error
         except OSError as error:
             raise Aborted from error
+        self._acknowledge()
 
     def close(self) -> None:
         """End the connection. What was sent is still delivered."""
@@ -129,23 +147,24 @@ class Link:
         """
         deadline = time.monotonic() + seconds
         with contextlib.suppress(OSError):
-            self._socket.settimeout(seconds)
+            self.wait_at_most(seconds)
             while time.monotonic() < deadline and self._socket.recv_into(self._buffer):
                 pass
 
     def _acknowledge(self) -> None:
         """Have what came acknowledged at once; the kernel forgets the wish with each thing we send."""
-        if QUICK_ACK is not None:
-            with contextlib.suppress(OSError):
-                self._socket.setsockopt(socket.IPPROTO_TCP, QUICK_ACK, 1)
+        if QUICK_ACK is None:
+            return
+        try:
+            self._socket.setsockopt(socket.IPPROTO_TCP, QUICK_ACK, 1)
+        except OSError:
+            return  # a socket that is no TCP connection, or one that was closed: the next read tells
 
     def _fill(self, wanted: int) -> None:
-        # A peer's answer may come in two small segments, the second held back for our word.
-        self._acknowledge()
         got, began = 0, 0.0
         try:
             while got < wanted:
-                count = self._socket.recv_into(self._view[got:wanted])
+                count = self._socket.recv_into(self._view[got:wanted], 0, self._whole)
                 if not count:
                     raise Aborted
                 got += count
@@ -153,7 +172,7 @@ class Link:
                     began = began or time.monotonic()
                     if time.monotonic() - began > WHOLE_UNIT_SECONDS:
                         raise TimedOut
-        except TimeoutError as error:
+        except (TimeoutError, BlockingIOError) as error:
             raise TimedOut from error
         except OSError as error:
             raise Aborted from error
