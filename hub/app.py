@@ -3,14 +3,15 @@
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from typing import Any
 
 from anyio import to_thread
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import FastAPI, Request
 from fastapi.responses import RedirectResponse, Response
 from fastapi.routing import APIRoute
-from starlette.routing import Mount
+from starlette.routing import BaseRoute, Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hub.auth.actor import Actor
@@ -21,6 +22,7 @@ from hub.errors import TooLarge
 from hub.web import errors
 from hub.web.headers import SecurityHeaders
 from hub.web.live import LiveFeed
+from hub.web.routing import flat, index
 from hub.web.static_files import HashedStaticFiles
 
 ROUTERS = (
@@ -52,11 +54,7 @@ ROUTERS = (
     "hub.worklist.ecg_analysis_endpoints",
     "hub.worklist.ecg_watch_pages",
 )
-"""Every module with a ``router``, in the order in which paths are tried.
-
-DICOMweb comes first: a viewer asks for thousands of frames, and trying the paths of all
-the others takes longer than answering.
-"""
+"""Every module with a ``router``, in the order in which paths are tried."""
 
 MIB = 1 << 20
 
@@ -118,11 +116,9 @@ def create_app(context: Context) -> FastAPI:
     app.state.language = context.settings.language
     app.state.navigation = navigation
     app.state.live = LiveFeed(context.db)
-    home = APIRouter(include_in_schema=False)
-    home.add_api_route("/", _home, methods=["GET"])
-    app.include_router(home)
+    app.add_api_route("/", _home, methods=["GET"], include_in_schema=False)
     for module in ROUTERS:
-        app.include_router(import_module(module).router)
+        app.router.routes.extend(_routes(module))
     app.mount("/static", HashedStaticFiles(), name="static")
     errors.install(app)
     app.add_middleware(BodyLimit, limit=context.settings.max_upload_mb * MIB)
@@ -130,7 +126,14 @@ def create_app(context: Context) -> FastAPI:
     naked = unguarded(app.routes)
     if naked:
         raise RuntimeError(f"routes without a guard: {', '.join(naked)}")
+    index(app.router)
     return app
+
+
+@cache
+def _routes(module: str) -> tuple[BaseRoute, ...]:
+    """Return the routes of a module: they know no application, so they are made once for all of them."""
+    return flat(import_module(module).router)
 
 
 def _home(request: Request, actor: Actor = guard(Permission.SELF)) -> Response:
