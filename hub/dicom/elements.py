@@ -104,6 +104,11 @@ class Item:
     encoding: Encoding
 
 
+def head_bytes(vr: str, encoding: Encoding) -> int:
+    """Return how long the head of an element of stated value representation is (PS3.5 section 7.1)."""
+    return 12 if encoding.explicit and vr in _LONG_VRS else 8
+
+
 def sniff(head: bytes) -> Encoding | None:
     """Tell the layout of a data set from its first bytes, or None if it is none.
 

@@ -6,16 +6,23 @@ so that the caller can put it into quarantine with the reason.
 """
 
 import contextlib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import struct
+from dataclasses import dataclass
 from datetime import date
-from functools import lru_cache
-from typing import BinaryIO
+from functools import cache, lru_cache
 
-from hub.dicom.elements import DOUBLE_PIXEL_DATA, FLOAT_PIXEL_DATA, Element, items
+from hub.dicom.elements import (
+    DOUBLE_PIXEL_DATA,
+    EXPLICIT_LITTLE,
+    FLOAT_PIXEL_DATA,
+    PIXEL_DATA,
+    Element,
+    Encoding,
+    items,
+)
 from hub.dicom.part10 import layout
 from hub.dicom.source import NotHereYet, Readable, Source
-from hub.dicom.values import Values, open_dataset
+from hub.dicom.values import MAX_VALUE_BYTES, Values, open_dataset
 from hub.errors import HubError, Rejected, TooLarge
 from hub.kit.text import DecodedText, PersonName, decode_text, person_name
 from hub.kit.uids import BadUid, parse_uid
@@ -162,38 +169,6 @@ def read_header(
         return reader.header(transfer_syntax, sop_class, check_pixels(values))
 
 
-class ArrivingHeader:
-    """The header of an object that is still coming in, read while the rest is under way.
-
-    Made by `read_beginning`. It is the header that `read_header` gives once `complete` has
-    held the image against all the bytes.
-    """
-
-    def __init__(self, values: Values, header: InstanceHeader) -> None:
-        self._values = values
-        self._header = header
-
-    def complete(self, size: int, open_file: Callable[[], BinaryIO]) -> InstanceHeader:
-        """Return the header, now that the object is here.
-
-        Parameters
-        ----------
-        size : int
-            Of the object, in bytes, with what is before the data set.
-        open_file : callable
-            Gives the object for random access; it is asked for when the pixels have to be looked at.
-
-        Raises
-        ------
-        PixelsMissing, PixelsImpossible, PixelsTooLarge, BrokenDataset
-            As `read_header`.
-        """
-        element = self._values.pixel_element
-        assert element is not None  # else `read_beginning` gives none
-        self._values.source.arrived(size, open_file() if element.undefined else None)
-        return replace(self._header, pixels=check_pixels(self._values))
-
-
 def read_beginning(
     first: bytes,
     transfer_syntax: str,
@@ -201,11 +176,12 @@ def read_beginning(
     *,
     sop_class: str = "",
     start: int = 0,
-) -> ArrivingHeader | None:
+) -> tuple[Values, InstanceHeader] | None:
     """Read the header of an image from the first bytes of its data set, as far as that can be done.
 
-    None when it takes more than is here: an object without pixels, one whose header is longer,
-    a deflated one, or one that cannot be filed. Then `read_header` answers once all is here.
+    It is the one that `read_header` gives, once `check_bytes` has held the image against all
+    the bytes. None when it takes more than is here: an object without pixels, one whose header
+    is longer, a deflated one, or one that cannot be filed. Then `read_header` answers in the end.
 
     Parameters
     ----------
@@ -222,11 +198,46 @@ def read_beginning(
     try:
         encoding = layout(transfer_syntax, source.read(start, 12))
         values = Values(source, start, source.size, encoding)
-        if values.pixel_element is None:
+        element = values.pixel_element
+        if element is None:
             return None
-        return ArrivingHeader(values, _Reader(values, charset_override).header(transfer_syntax, sop_class))
+        reader = _Reader(values, charset_override)
+        return values, reader.header(transfer_syntax, sop_class, stated_pixels(values, element))
     except (NotHereYet, HubError):
         return None
+
+
+@cache
+def tags_read() -> frozenset[int]:
+    """Return the tags that a header is made of: found by making one, so that none is forgotten."""
+    uids = (0x00080016, 0x00080018, 0x0020000D, 0x0020000E)
+    shorts = {0x00280010: 1, 0x00280011: 1, 0x00280100: 8}
+    raw = b"".join(
+        (
+            *(struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, b"UI", 4) + b"1.2\0" for tag in uids),
+            *(struct.pack("<HH2sHH", t >> 16, t & 0xFFFF, b"US", 2, value) for t, value in shorts.items()),
+            struct.pack("<HH2sHLH", PIXEL_DATA >> 16, PIXEL_DATA & 0xFFFF, b"OB", 0, 2, 0),
+        )
+    )
+    values = _Asked(Source(memoryview(raw)), 0, len(raw), EXPLICIT_LITTLE)
+    _Reader(values, None).header("", "", check_pixels(values))
+    return frozenset(values.asked)
+
+
+class _Asked(Values):
+    """Values that remember which of them were asked for."""
+
+    def __init__(self, source: Source, start: int, end: int, encoding: Encoding) -> None:
+        super().__init__(source, start, end, encoding)
+        self.asked: set[int] = set()
+
+    def raw(self, tag: int, limit: int = MAX_VALUE_BYTES) -> bytes:
+        self.asked.add(tag)
+        return super().raw(tag, limit)
+
+    def item(self, tag: int, index: int) -> Values | None:
+        self.asked.add(tag)
+        return super().item(tag, index)
 
 
 class _Reader:
@@ -313,6 +324,19 @@ def check_pixels(values: Values) -> HeaderPixels | None:
         if values.short(0x00280010) and values.short(0x00280011):
             raise PixelsMissing(expected=1, found=0)
         return None
+    pixels = stated_pixels(values, element)
+    check_bytes(values.source, element, pixels)
+    return pixels
+
+
+def stated_pixels(values: Values, element: Element) -> HeaderPixels:
+    """Return the size of an image as it is stated, whose pixels are in `element`.
+
+    Raises
+    ------
+    PixelsImpossible, PixelsTooLarge
+        No image is like this.
+    """
     bits = {FLOAT_PIXEL_DATA: 32, DOUBLE_PIXEL_DATA: 64}.get(element.tag) or values.short(0x00280100)
     photometric = values.code(0x00280004).upper()
     rows, columns, samples = values.short(0x00280010), values.short(0x00280011), values.short(0x00280002) or 1
@@ -324,14 +348,20 @@ def check_pixels(values: Values) -> HeaderPixels | None:
     frame_bits = rows * columns * bits * (2 if subsampled else samples)
     if frame_bits > MAX_FRAME_BYTES * 8:
         raise PixelsTooLarge(rows=rows, columns=columns, bits=bits, samples=samples)
-    expected = (frame_bits * frames + 7) // 8
-    _check_bytes(values, element, expected, frames)
-    return HeaderPixels(rows, columns, frames, samples, bits, photometric, expected)
+    return HeaderPixels(
+        rows, columns, frames, samples, bits, photometric, expected_bytes=(frame_bits * frames + 7) // 8
+    )
 
 
-def _check_bytes(values: Values, element: Element, expected: int, frames: int) -> None:
-    """Refuse an image that is cut off, or whose frames cannot be in its bytes."""
-    available = values.source.size - element.offset
+def check_bytes(source: Source, element: Element, pixels: HeaderPixels) -> None:
+    """Refuse an image that is cut off, or whose frames cannot be in its bytes.
+
+    Raises
+    ------
+    PixelsMissing, BrokenDataset
+        It is not as it is stated.
+    """
+    available, expected, frames = source.size - element.offset, pixels.expected_bytes, pixels.frames
     if not element.undefined:
         if element.length > available:
             raise PixelsMissing(expected=element.length, found=available)
@@ -340,7 +370,7 @@ def _check_bytes(values: Values, element: Element, expected: int, frames: int) -
         return
     # The first item is the offset table; one stream (video) may hold all frames.
     fragments, found = -1, 0
-    for item in items(values.source, element, values.source.size):
+    for item in items(source, element, source.size):
         fragments += 1
         found += item.end - item.start if fragments else 0
     if found < frames:

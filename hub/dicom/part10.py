@@ -2,6 +2,7 @@
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 
 from hub.dicom.elements import (
     EXPLICIT_BIG,
@@ -58,20 +59,26 @@ def file_header(
         Titles of the sender and of this listener, kept as Source and Receiving
         Application Entity Title (PS3.10 Table 7.1-1).
     """
-    meta = b"".join(
-        (
-            _meta_element(0x0001, "OB", b"\x00\x01"),
-            _meta_element(0x0002, "UI", sop_class.encode("ascii")),
-            _meta_element(0x0003, "UI", sop_instance.encode("ascii")),
-            _meta_element(0x0010, "UI", transfer_syntax.encode("ascii")),
-            _meta_element(0x0012, "UI", IMPLEMENTATION_CLASS_UID.encode("ascii")),
-            _meta_element(0x0013, "SH", IMPLEMENTATION_VERSION.encode("ascii")),
-            _meta_element(0x0016, "AE", _title(calling_ae)) if _title(calling_ae) else b"",
-            _meta_element(0x0018, "AE", _title(called_ae)) if _title(called_ae) else b"",
-        )
-    )
+    before, after = _around_instance(sop_class, transfer_syntax, calling_ae, called_ae)
+    meta = before + _meta_element(0x0003, "UI", sop_instance.encode("ascii")) + after
     group_length = _meta_element(0x0000, "UL", struct.pack("<L", len(meta)))
     return b"".join((bytes(PREAMBLE_BYTES), _PREFIX, group_length, meta))
+
+
+@lru_cache(maxsize=256)
+def _around_instance(
+    sop_class: str, transfer_syntax: str, calling_ae: str, called_ae: str
+) -> tuple[bytes, bytes]:
+    """Return what is before and behind the one element that tells the objects of an association apart."""
+    after = (
+        _meta_element(0x0010, "UI", transfer_syntax.encode("ascii")),
+        _meta_element(0x0012, "UI", IMPLEMENTATION_CLASS_UID.encode("ascii")),
+        _meta_element(0x0013, "SH", IMPLEMENTATION_VERSION.encode("ascii")),
+        _meta_element(0x0016, "AE", _title(calling_ae)) if _title(calling_ae) else b"",
+        _meta_element(0x0018, "AE", _title(called_ae)) if _title(called_ae) else b"",
+    )
+    before = _meta_element(0x0001, "OB", b"\x00\x01") + _meta_element(0x0002, "UI", sop_class.encode("ascii"))
+    return before, b"".join(after)
 
 
 def split(data: Readable) -> tuple[FileMeta, int]:

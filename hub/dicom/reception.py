@@ -10,12 +10,12 @@ from typing import NoReturn
 import structlog
 
 from hub.audit.service import ActorRef
-from hub.catalogue.service import Origin
+from hub.catalogue.service import InstanceFacts, Origin, Outcome
 from hub.context import Context
 from hub.dicom import ingest
+from hub.dicom.beginnings import Beginning, Beginnings
 from hub.dicom.contexts import storage_classes, transfer_syntaxes
 from hub.dicom.group_commit import GroupCommit
-from hub.dicom.header import ArrivingHeader, InstanceHeader, read_beginning
 from hub.dicom.ingest import Announced, WrongObject
 from hub.dicom.part10 import file_header
 from hub.dicom.peers import known_device, storable, why_unknown
@@ -43,8 +43,29 @@ def storage_service(context: Context) -> StorageService:
     return StorageService(
         frozenset(storage_classes()),
         frozenset(transfer_syntaxes()),
-        lambda peer, presentation, command: ObjectReception(context, group, peer, presentation, command),
+        lambda peer: Association(context, group, peer).receive,
     )
+
+
+class Association:
+    """What the objects of one association have in common."""
+
+    def __init__(self, context: Context, group: GroupCommit, peer: Peer) -> None:
+        self.context = context
+        self.group = group
+        self.peer = peer
+        self.calling_ae = storable(peer.calling_ae)
+        self.device = known_device(peer)
+        self.origin: Origin | None = None
+        self.beginnings: Beginnings | None = None
+        if self.device is not None:
+            actor = ActorRef("device", self.device.id, self.calling_ae)
+            self.origin = Origin(self.device.site_id, actor, peer.address, self.device.id, self.calling_ae)
+            self.beginnings = Beginnings(self.device.charset)
+
+    def receive(self, presentation: association.Context, command: Command) -> "ObjectReception":
+        """Begin to receive an object."""
+        return ObjectReception(self, presentation, command)
 
 
 class ObjectReception:
@@ -54,26 +75,18 @@ class ObjectReception:
     status, and an association that is cut for a full disk would only be tried again.
     """
 
-    def __init__(
-        self,
-        context: Context,
-        group: GroupCommit,
-        peer: Peer,
-        presentation: association.Context,
-        command: Command,
-    ) -> None:
-        self._context = context
-        self._group = group
-        self._peer = peer
+    def __init__(self, of: Association, presentation: association.Context, command: Command) -> None:
+        self._of = of
         self._syntax = presentation.transfer_syntax
         self._sop_class = command.sop_class
         self._sop_instance = command.sop_instance
         self._staged: Staged | None = None
         self._failure: Exception | None = None
+        self._header = b""
         self._offset = 0
-        self._device = known_device(peer)
-        self._first: bytearray | None = bytearray() if self._device else None
-        self._arriving: ArrivingHeader | None = None
+        self._first: bytearray | None = bytearray() if of.beginnings is not None else None
+        self._beginning: Beginning | None = None
+        self._filed: Outcome | None = None
         try:
             self._begin()
         except (HubError, OSError, MemoryError) as error:
@@ -82,23 +95,26 @@ class ObjectReception:
     def _begin(self) -> None:
         if not self._sop_class.isascii() or not self._sop_instance.isascii():
             raise WrongObject
-        header = file_header(
+        self._header = file_header(
             sop_class=self._sop_class,
             sop_instance=self._sop_instance,
             transfer_syntax=self._syntax,
-            calling_ae=self._peer.calling_ae,
-            called_ae=self._peer.called_ae,
+            calling_ae=self._of.peer.calling_ae,
+            called_ae=self._of.peer.called_ae,
         )
-        self._staged = ingest.stage(self._context)
-        self._staged.write(header)
-        self._offset = len(header)
+        self._staged = ingest.stage(self._of.context)
+        self._offset = len(self._header)
 
     def write(self, piece: memoryview) -> None:
         """Take the next piece; after a failure it is read past."""
         if self._failure is not None or self._staged is None:
             return
         try:
-            self._staged.write(piece)
+            if self._header:  # with the first piece, in one call of the system
+                self._staged.write_many((self._header, piece))
+                self._header = b""
+            else:
+                self._staged.write(piece)
         except (StorageError, OSError, MemoryError) as error:
             self._failure = error
             return
@@ -110,10 +126,10 @@ class ObjectReception:
     def _read_beginning(self) -> None:
         """Read the header now, while the sender is busy with the rest."""
         assert self._first is not None  # it is asked for once
-        assert self._device is not None
+        assert self._of.beginnings is not None
         first, self._first = bytes(self._first), None
-        self._arriving = read_beginning(
-            first, self._syntax, self._device.charset, sop_class=self._sop_class, start=self._offset
+        self._beginning = self._of.beginnings.read(
+            first, self._syntax, sop_class=self._sop_class, start=self._offset
         )
 
     def finish(self) -> int:
@@ -124,62 +140,63 @@ class ObjectReception:
             self._file()
         except HubError as error:
             log.warning(
-                "dicom_store_refused", association=self._peer.association_id, code=error.code, **error.facts
+                "dicom_store_refused",
+                association=self._of.peer.association_id,
+                code=error.code,
+                **error.facts,
             )
             return error.dimse_status
         except (StorageError, OSError, MemoryError) as error:
             log.error(  # noqa: TRY400 - the trace may quote what was received
-                "dicom_store_failed", association=self._peer.association_id, error=type(error).__name__
+                "dicom_store_failed", association=self._of.peer.association_id, error=type(error).__name__
             )
             return status.OUT_OF_RESOURCES
         except Exception as error:  # noqa: BLE001 - the peer must have its answer
             log.error(  # noqa: TRY400 - only the class of the error: its text may quote the data set
-                "dicom_store_failed", association=self._peer.association_id, error=type(error).__name__
+                "dicom_store_failed", association=self._of.peer.association_id, error=type(error).__name__
             )
             return NOT_UNDERSTOOD
         return status.SUCCESS
 
-    def discard(self) -> None:
-        """Forget what did not come to its end."""
-        if self._staged is not None:
-            self._staged.discard()
+    def end(self) -> None:
+        """Let go of the staged object; one that did not come to its end is thrown away."""
+        staged = self._staged
+        if staged is None:
+            return
+        staged.discard()
+        if self._filed is not None:
+            log.info(
+                "instance_received", sop_uid=self._sop_instance, outcome=str(self._filed), bytes=staged.size
+            )
 
     def _file(self) -> None:
-        staged = self._staged
+        staged, of = self._staged, self._of
         assert staged is not None  # only a failure leaves none
-        device = self._device
-        announced = Announced(
-            self._sop_instance[:64], self._syntax, storable(self._peer.calling_ae), self._peer.address
-        )
-        if device is None:
-            ingest.keep_aside(self._context, staged, announced, None, why_unknown(self._peer), "")
+        if self._header:
+            staged.write(self._header)  # an empty data set
+        announced = Announced(self._sop_instance[:64], self._syntax, of.calling_ae, of.peer.address)
+        if of.device is None or of.origin is None:
+            ingest.keep_aside(of.context, staged, announced, None, why_unknown(of.peer), "")
             return
-        origin = Origin(
-            device.site_id,
-            ActorRef("device", device.id, storable(self._peer.calling_ae)),
-            self._peer.address,
-            device.id,
-            storable(self._peer.calling_ae),
-        )
         try:
             parse_uid(self._sop_instance)
-            header = self._header(staged, device.charset)
-            if header.sop_uid != self._sop_instance:
+            facts = self._facts(staged, of.device.charset)
+            if facts.sop_uid != self._sop_instance:
                 raise WrongObject
         except HubError as error:
-            ingest.keep_aside(self._context, staged, announced, origin, error.code, str(error))
+            ingest.keep_aside(of.context, staged, announced, of.origin, error.code, str(error))
             raise
-        arrival = ingest.arrival_of(staged, header, self._offset, origin, device.site_code)
+        arrival = ingest.arrival_of(staged, facts, self._offset, of.origin, of.device.site_code)
         ingest.keep(staged, arrival)
-        outcome = self._group.register(arrival)
-        log.info("instance_received", sop_uid=header.sop_uid, outcome=str(outcome), bytes=staged.size)
+        self._filed = of.group.register(arrival)
 
-    def _header(self, staged: Staged, charset: str | None) -> InstanceHeader:
-        if self._arriving is not None:
-            return self._arriving.complete(staged.size, staged.reader)
-        return ingest.header_of(
+    def _facts(self, staged: Staged, charset: str | None) -> InstanceFacts:
+        if self._beginning is not None:
+            return self._beginning.complete(staged.size, staged.reader)
+        header = ingest.header_of(
             staged, self._offset, self._syntax, charset=charset, sop_class=self._sop_class
         )
+        return ingest.facts_of(header)
 
 
 def _fail(error: Exception) -> NoReturn:

@@ -135,7 +135,7 @@ class Sending:
                 outcome = ingest.file_upload(self.context, staged.reader(), self.origin, self.site_code)
                 _judge(result, outcome)
                 return
-            arrival = ingest.arrival_of(staged, header, start, self.origin, self.site_code)
+            arrival = ingest.arrival_of(staged, ingest.facts_of(header), start, self.origin, self.site_code)
             ingest.keep(staged, arrival)
             self._waiting.append((result, arrival))
 

@@ -74,25 +74,19 @@ class Values:
 
     def code(self, tag: int) -> str:
         """Return the first value of an element that holds plain ASCII."""
-        return self.raw(tag).decode("ascii", errors="replace").split("\\", 1)[0].strip("\0 ")
+        return code_of(self.raw(tag))
 
     def codes(self, tag: int) -> list[str]:
         """Return all values of an element that holds plain ASCII; one empty text when absent."""
-        return [part.strip("\0 ") for part in self.raw(tag).decode("ascii", errors="replace").split("\\")]
+        return _codes(self.raw(tag))
 
     def numbers(self, tag: int) -> list[float]:
         """Return the decimal numbers of an element of VR DS or IS that can be read."""
-        found: list[float] = []
-        for text in self.codes(tag):
-            with contextlib.suppress(ValueError):
-                number = float(text)
-                if math.isfinite(number):
-                    found.append(number)
-        return found
+        return _numbers(self.raw(tag))
 
     def number(self, tag: int) -> int | None:
         """Return the first number of an element of VR IS, or None."""
-        return next((int(number) for number in self.numbers(tag)), None)
+        return number_of(self.raw(tag))
 
     def short(self, tag: int) -> int:
         """Return the first unsigned short of an element, 0 when absent."""
@@ -120,6 +114,30 @@ class Values:
         for tag in tags:
             values = values.item(tag, 0) if values else None
         return values
+
+
+def code_of(raw: bytes) -> str:
+    """Return the first of some values in plain ASCII."""
+    return raw.decode("ascii", errors="replace").split("\\", 1)[0].strip("\0 ")
+
+
+def number_of(raw: bytes) -> int | None:
+    """Return the first number of a value of VR IS, or None."""
+    return next((int(number) for number in _numbers(raw)), None)
+
+
+def _codes(raw: bytes) -> list[str]:
+    return [part.strip("\0 ") for part in raw.decode("ascii", errors="replace").split("\\")]
+
+
+def _numbers(raw: bytes) -> list[float]:
+    found: list[float] = []
+    for text in _codes(raw):
+        with contextlib.suppress(ValueError):
+            number = float(text)
+            if math.isfinite(number):
+                found.append(number)
+    return found
 
 
 @contextlib.contextmanager

@@ -20,11 +20,12 @@ from hub.dicom.header import (
     PixelsMissing,
     PixelsTooLarge,
     UidMissing,
+    check_bytes,
     read_beginning,
     read_header,
 )
 from hub.dicom.part10 import split
-from hub.dicom.values import BrokenDeflate, InflatesTooLarge, inflate
+from hub.dicom.values import BrokenDeflate, InflatesTooLarge, Values, inflate
 from hub.errors import HubError, Rejected
 from tests.dicom.samples import DATA, EXPLICIT, IMAGES, build, element, encapsulated, short
 
@@ -43,6 +44,16 @@ def read_or_error(read: Callable[[], InstanceHeader]) -> InstanceHeader | str:
         return read()
     except HubError as error:
         return type(error).__name__
+
+
+def completed(values: Values, header: InstanceHeader, raw: bytes) -> InstanceHeader:
+    """The header of a beginning, once all is here."""
+    element, pixels = values.pixel_element, header.pixels
+    assert element is not None
+    assert pixels is not None
+    values.source.arrived(len(raw), io.BytesIO(raw))
+    check_bytes(values.source, element, pixels)
+    return header
 
 
 class TestReadHeader:
@@ -80,8 +91,7 @@ class TestReadHeader:
             early = read_beginning(first, meta.transfer_syntax, sop_class=meta.sop_class, start=offset)
             if early is not None:
                 took += 1
-                complete = partial(early.complete, len(raw), lambda: io.BytesIO(raw))
-                assert read_or_error(complete) == whole
+                assert read_or_error(partial(completed, *early, raw)) == whole
         assert took or isinstance(whole, str) or meta.transfer_syntax == DEFLATED
 
     def test_an_image_that_is_cut_off_is_seen_when_its_end_has_come(self) -> None:
@@ -94,7 +104,7 @@ class TestReadHeader:
         early = read_beginning(raw[:-4000], EXPLICIT)
         assert early is not None
         with pytest.raises(PixelsMissing):
-            early.complete(len(raw) - 4000, lambda: io.BytesIO(raw))
+            completed(*early, raw[:-4000])
 
     def test_reads_from_bytes_path_and_file_alike(self, tmp_path: Path) -> None:
         target = tmp_path / "dataset"

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from hub.dicom.wire.errors import PeerRefused
 from hub.dicom.wire.gate import Admission, Admitted, ListenerSettings, Refusal
 from hub.dicom.wire.requestor import Target, connect, echo
 from hub.dicom.wire.server import Listener, listen
-from hub.dicom.wire.service import IMPLICIT_LITTLE, WIRE_SYNTAXES, Service, StorageService
+from hub.dicom.wire.service import IMPLICIT_LITTLE, WIRE_SYNTAXES, Receiver, Service, StorageService
 from tests.dicom.samples import CT_CLASS, DATA, build, dataset_of, file_of
 from tests.fixtures.peers import require_peer
 from tests.fixtures.ports import free_port
@@ -68,15 +69,15 @@ class Desk:
     def admit(self, peer: Peer) -> Admitted | Refusal:
         return self.admission(peer)
 
-    def begin(self, peer: Peer, context: Context, command: Command) -> "Incoming":
-        return Incoming(self, peer, context, command)
+    def receiver(self, peer: Peer) -> Receiver:
+        return partial(Incoming, self, peer)
 
     def refused(self, peer: Peer, reason: str, detail: str) -> None:
         self.refusals.append((peer, reason, detail))
 
     @property
     def storage(self) -> StorageService:
-        return StorageService(frozenset(storage_classes()), frozenset(transfer_syntaxes()), self.begin)
+        return StorageService(frozenset(storage_classes()), frozenset(transfer_syntaxes()), self.receiver)
 
 
 class Incoming:
@@ -94,7 +95,7 @@ class Incoming:
         self.desk.received.append(Received(self.peer, syntax, uid, bytes(self.content)))
         return self.desk.status
 
-    def discard(self) -> None:
+    def end(self) -> None:
         self.content.clear()
 
 

@@ -32,7 +32,7 @@ from hub.dicom.wire.errors import (
 from hub.dicom.wire.gate import Admission, Admitted, Gate, ListenerSettings, Refusal, Refused
 from hub.dicom.wire.link import Link
 from hub.dicom.wire.negotiation import Negotiator, accepting
-from hub.dicom.wire.service import WIRE_SYNTAXES, Request, Service, StorageService
+from hub.dicom.wire.service import WIRE_SYNTAXES, Receiver, Request, Service, StorageService
 from hub.errors import HubError
 from hub.kit.clock import Clock, utcnow
 
@@ -255,12 +255,14 @@ class Listener:
         number = int(association.peer.association_id.rpartition("-")[2])
         with self._open.lock:
             self._open.established.add(number)
+        storage = self._negotiator.storage
+        receiver = storage.receiver(association.peer) if storage is not None else None
         try:
             self._announce(association)
             while True:
                 context, command = association.receive()
                 self._open.busy.add(number)
-                self._handle(association, context, command)
+                self._handle(association, context, command, receiver)
                 self._open.busy.discard(number)
         except Released:
             association.link.drain(1.0)
@@ -298,14 +300,17 @@ class Listener:
                         error=type(error).__name__,
                     )
 
-    def _handle(self, association: Association, context: Context, command: Command) -> None:
+    def _handle(
+        self, association: Association, context: Context, command: Command, receiver: Receiver | None
+    ) -> None:
         storage = self._negotiator.storage
         if (
             command.field == dimse.C_STORE_RQ
             and storage is not None
+            and receiver is not None
             and context.abstract_syntax in storage.sop_classes
         ):
-            self._store(association, storage, context, command)
+            self._store(association, receiver, context, command)
             return
         dataset = association.data_set(context)
         if command.field == dimse.C_CANCEL_RQ:
@@ -343,10 +348,10 @@ class Listener:
             request.respond(status.PROCESSING_FAILURE)
 
     def _store(
-        self, association: Association, storage: StorageService, context: Context, command: Command
+        self, association: Association, receiver: Receiver, context: Context, command: Command
     ) -> None:
         """Receive one object: its pieces go straight to where they are kept."""
-        reception = storage.begin(association.peer, context, command)
+        reception = receiver(context, command)
         try:
             left = self._settings.maximum_object_bytes
             for piece in association.pieces(context):
@@ -354,10 +359,9 @@ class Listener:
                 left -= len(piece)
                 if left < 0:
                     raise MessageTooLarge("the peer sends a larger object than the hub takes")
-            answer = reception.finish()
+            association.respond(context, command, reception.finish())
         finally:
-            reception.discard()
-        association.respond(context, command, answer)
+            reception.end()  # while the sender prepares the next object
 
 
 def listen(  # noqa: PLR0917 - the parts of a listener

@@ -91,8 +91,12 @@ class Reception(Protocol):
     def finish(self) -> int:
         """Make the object durable and return the status of the C-STORE (PS3.4 Table B.2-1)."""
 
-    def discard(self) -> None:
-        """Forget it: the data set did not come to its end. Safe to call at any time."""
+    def end(self) -> None:
+        """Let go of it, kept or not: once it is answered, or when it did not come to its end."""
+
+
+Receiver = Callable[[Context, Command], Reception]
+"""Begins to receive one object of an association."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +108,11 @@ class StorageService:
     sop_classes : frozenset of str
     transfer_syntaxes : frozenset of str
         Accepted for every class, in the sender's order of preference.
-    begin : callable
-        Called with the peer, the context and the command of each C-STORE.
+    receiver : callable
+        Called once for each association, with its peer; what it gives is called with the
+        context and the command of each C-STORE, one after the other.
     """
 
     sop_classes: frozenset[str]
     transfer_syntaxes: frozenset[str]
-    begin: Callable[[Peer, Context, Command], Reception]
+    receiver: Callable[[Peer], Receiver]

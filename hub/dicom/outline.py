@@ -1,0 +1,191 @@
+"""Data sets that are laid out alike, as those of one series are: the elements of the next one without a walk.
+
+Walking the two or three hundred elements of an image takes longer than writing it to the
+disk. The next image of a series has the same elements in the same order; only some of
+their lengths differ. So all heads are held against those of the last one at once, each
+where the lengths before it put it: what a walk would find is found, or nothing.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from hub.dicom.elements import UNDEFINED, Element, Encoding, head_bytes
+from hub.dicom.values import PIXEL_TAGS
+
+Words = np.ndarray[tuple[int], np.dtype[np.uint64]]
+Offsets = np.ndarray[tuple[int], np.dtype[np.int64]]
+
+Blob = tuple[int, bytes]
+"""The number of an element without a stated length, and the bytes of its value."""
+
+MOST_CHANGED = 24
+"""Lengths that may differ from the last data set; each costs one more look at all heads."""
+
+_LONGEST_HEAD = 12
+
+
+class Outline:
+    """The heads of one data set, up to that of its pixels.
+
+    It becomes that of each data set that follows it. One thread at a time may use it.
+    """
+
+    def __init__(
+        self,
+        first: bytes,
+        encoding: Encoding,
+        at: list[int],
+        sizes: list[int],
+        blobs: list[Blob],
+    ) -> None:
+        words, halves = _views(first)
+        self._encoding = encoding
+        self._at: Offsets = np.array(at, np.int64)
+        self._sizes: Offsets = np.array(sizes, np.int64)
+        self._heads: Words = words[self._at]
+        self._long: Offsets = np.flatnonzero(self._sizes[:-1] == _LONGEST_HEAD)
+        self._lengths = halves[self._at[self._long] + 8]
+        self._blobs = blobs
+        # The length is the last part of a head: behind tag and VR, or behind the tag alone.
+        self._length_bits = 48 if encoding.explicit else 32
+        self._wanted: Offsets = np.array([], np.int64)
+        self._slots: list[int] = []
+        self._n_wanted = 0
+
+    @classmethod
+    def of(cls, first: bytes, start: int, elements: Sequence[Element], wanted: Sequence[int]) -> Self | None:
+        """Return the outline of a data set, or None when it has none: no pixels, an odd layout.
+
+        Parameters
+        ----------
+        first : bytes
+            The beginning of the data set, with all that is before its pixels.
+        start : int
+            Where in the source of the elements the data set begins, in bytes.
+        elements : sequence of Element
+            All of them, in their order.
+        wanted : sequence of int
+            Tags whose values `follow` is to give.
+        """
+        laid = _laid_out(first, start, elements)
+        if laid is None:
+            return None
+        at, sizes, blobs = laid
+        made = cls(first, elements[0].encoding, at, sizes, blobs)
+        numbers = {element.tag: number for number, element in enumerate(elements)}
+        made._n_wanted = len(wanted)
+        made._slots = [slot for slot, tag in enumerate(wanted) if tag in numbers]
+        made._wanted = np.array([numbers[wanted[slot]] for slot in made._slots], np.int64)
+        return made
+
+    def follow(self, first: bytes) -> tuple[list[bytes], int] | None:
+        """Return the values of another data set, and where in it the head of its pixels lies.
+
+        Parameters
+        ----------
+        first : bytes
+            Its beginning.
+
+        Returns
+        -------
+        tuple of list of bytes and int, or None
+            The values of the wanted tags in their order, empty for those that are absent; None
+            when it is laid out otherwise or goes on behind `first`.
+        """
+        at = self._follow(first)
+        if at is None:
+            return None
+        begins = (at[self._wanted] + self._sizes[self._wanted]).tolist()
+        ends = at[self._wanted + 1].tolist()
+        values = [b""] * self._n_wanted
+        for slot, begin, end in zip(self._slots, begins, ends, strict=True):
+            values[slot] = first[begin:end]
+        return values, int(at[-1])
+
+    def _follow(self, first: bytes) -> Offsets | None:
+        """Return where the heads lie, once each is known to be where a walk would come upon it."""
+        if len(first) < _LONGEST_HEAD:
+            return None
+        words, halves = _views(first)
+        at, heads, lengths = self._at, self._heads, self._lengths
+        for _ in range(MOST_CHANGED):
+            if at[-1] + _LONGEST_HEAD > len(first):
+                return None
+            number = self._first_other(words[at], halves[at[self._long] + 8], heads, lengths)
+            if number is None:
+                break
+            if at is self._at:
+                at, heads, lengths = at.copy(), heads.copy(), lengths.copy()
+            more = self._changed(number, int(words[at[number]]), halves, at, heads, lengths)
+            if more is None:
+                return None
+            at[number + 1 :] += more
+        else:
+            return None
+        for number, blob in self._blobs:
+            begin = int(at[number] + self._sizes[number])
+            if first[begin : begin + len(blob)] != blob:
+                return None
+        self._at, self._heads, self._lengths = at, heads, lengths
+        return at
+
+    def _first_other(self, words: Words, long_lengths: Any, heads: Words, lengths: Any) -> int | None:
+        """Return the number of the first head that is another; that of the pixels may have any length."""
+        same = words == heads
+        same[self._long] &= long_lengths == lengths
+        same[-1] = not (int(words[-1]) ^ int(heads[-1])) & ((1 << self._length_bits) - 1)
+        number = int(same.argmin())
+        return None if same[number] else number
+
+    def _changed(  # noqa: PLR0917 - the state of one look
+        self, number: int, word: int, halves: Any, at: Offsets, heads: Words, lengths: Any
+    ) -> int | None:
+        """Note the other length of one element and return how much longer it is; None if it is another."""
+        bits, head = self._length_bits, int(heads[number])
+        if (word ^ head) & ((1 << bits) - 1) or number == len(heads) - 1:
+            return None
+        before, now = head >> bits, word >> bits
+        if self._sizes[number] == _LONGEST_HEAD:
+            place = int(np.searchsorted(self._long, number))
+            before, now = int(lengths[place]), int(halves[at[number] + 8])
+            lengths[place] = now
+        if UNDEFINED in {before, now}:
+            return None
+        heads[number] = word
+        return now - before
+
+
+def _laid_out(
+    first: bytes, start: int, elements: Sequence[Element]
+) -> tuple[list[int], list[int], list[Blob]] | None:
+    """Return where the heads lie, how long they are, and the bytes of values without a stated length."""
+    at: list[int] = []
+    sizes: list[int] = []
+    blobs: list[Blob] = []
+    heads = [element.offset - start - head_bytes(element.vr, element.encoding) for element in elements]
+    expected = 0
+    for number, element in enumerate(elements):
+        head, size = heads[number], head_bytes(element.vr, element.encoding)
+        stated = first[head + 4 : head + 6] if element.encoding.explicit else element.vr.encode("ascii")
+        if head != expected or not element.encoding.little or stated != element.vr.encode("ascii"):
+            return None  # an element that came twice, or one without a VR
+        at.append(head)
+        sizes.append(size)
+        if element.tag in PIXEL_TAGS:
+            return (at, sizes, blobs) if head + _LONGEST_HEAD <= len(first) else None
+        expected = head + size + element.length
+        if element.undefined:
+            if number + 1 == len(elements):
+                return None
+            expected = heads[number + 1]
+            blobs.append((number, first[head + size : expected]))
+    return None
+
+
+def _views(first: bytes) -> tuple[Words, Any]:
+    """Return the eight, and the four, bytes that begin at each offset, as numbers; nothing is copied."""
+    words: Words = np.ndarray((len(first) - 7,), "<u8", first, strides=(1,))
+    halves = np.ndarray((len(first) - 3,), "<u4", first, strides=(1,))
+    return words, halves
