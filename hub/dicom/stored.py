@@ -3,8 +3,9 @@
 A disk that has gone bad, or a hand in the store, must not put a wrong picture before a
 reader. Whole objects are held against their SHA-256 before the first byte leaves. What
 was held against it within the last ten minutes is not read twice for that; parts (a
-frame, the header) are taken from such an object. Only of objects beyond `WHOLE_BYTES`
-parts are read unchecked, because every frame would cost reading hundreds of megabytes.
+frame, the header) are taken from such an object, from memory while its bytes are still
+there. Only of objects beyond `WHOLE_BYTES` parts are read unchecked, because every frame
+would cost reading hundreds of megabytes.
 
 Whether a file lies alone or in a pack does not show here. Packing may move it between
 the reading of its row and the reading of its bytes; then the row is read once more.
@@ -43,6 +44,11 @@ _NEAR_BYTES = 64 << 10
 TRUST_SECONDS = 600.0
 REMEMBERED = 100_000
 
+KEPT_BYTES = 48 << 20
+"""Contents kept in memory by one process, all together."""
+KEPT_SIZE = 4 << 20
+"""Larger objects are not kept: a few would drive out everything else."""
+
 Taken = TypeVar("Taken")
 
 
@@ -50,29 +56,52 @@ class ObjectDamaged(HubError):
     """The stored object is not the one that was received; it is not handed out. Call the IT administrator."""
 
 
+_Name = tuple[int, str, int]
+
+
 class _Checked:
-    """Places whose bytes were found right a short while ago."""
+    """Places whose bytes were found right a short while ago, and of the last small ones these bytes."""
 
     def __init__(self) -> None:
-        self._until: OrderedDict[tuple[int, str, int], float] = OrderedDict()
+        self._until: OrderedDict[_Name, float] = OrderedDict()
+        self._contents: OrderedDict[_Name, bytes] = OrderedDict()
+        self._bytes = 0
         self._lock = threading.Lock()
 
     def knows(self, store: ObjectStore, place: Place) -> bool:
         with self._lock:
             return self._until.get((id(store), place.key, place.offset), 0.0) > time.monotonic()
 
-    def remember(self, store: ObjectStore, place: Place) -> None:
+    def content(self, store: ObjectStore, place: Place) -> bytes | None:
+        """Return the bytes of a place that were found right, while they are here."""
+        name = (id(store), place.key, place.offset)
+        with self._lock:
+            found = self._contents.get(name)
+            if found is None or self._until.get(name, 0.0) <= time.monotonic() or len(found) != place.size:
+                return None
+            self._contents.move_to_end(name)
+            return found
+
+    def remember(self, store: ObjectStore, place: Place, content: bytes | None = None) -> None:
+        """Trust a place; `content` are its bytes, the very ones that were held against their SHA-256."""
         name = (id(store), place.key, place.offset)
         with self._lock:
             self._until[name] = time.monotonic() + TRUST_SECONDS
             self._until.move_to_end(name)
             while len(self._until) > REMEMBERED:
                 self._until.popitem(last=False)
+            if content is not None and len(content) <= KEPT_SIZE:
+                self._bytes += len(content) - len(self._contents.pop(name, b""))
+                self._contents[name] = content
+            while self._bytes > KEPT_BYTES:
+                self._bytes -= len(self._contents.popitem(last=False)[1])
 
     def forget(self) -> None:
         """Trust nothing any more (tests)."""
         with self._lock:
             self._until.clear()
+            self._contents.clear()
+            self._bytes = 0
 
 
 checked = _Checked()
@@ -90,6 +119,9 @@ def open_object(context: Context, instance: Instance) -> Iterator[Readable]:
     with ExitStack() as stack:
 
         def opened(place: Place) -> Readable:
+            kept = checked.content(context.store, place)
+            if kept is not None:
+                return kept
             if place.size <= WHOLE_BYTES and not checked.knows(context.store, place):
                 return _content(context, instance, place)
             if not is_whole(context.store, place):
@@ -189,12 +221,17 @@ def _from_block(context: Context, instance: Instance, piece: memoryview) -> Iter
 
 
 def _content(context: Context, instance: Instance, place: Place) -> bytes:
+    kept = checked.content(context.store, place)
+    if kept is not None:
+        return kept
     content = read_place(context.store, place)
-    _hold_against(context, instance, place, content)
+    _hold_against(context, instance, place, content, keep=True)
     return content
 
 
-def _hold_against(context: Context, instance: Instance, place: Place, content: bytes) -> None:
+def _hold_against(
+    context: Context, instance: Instance, place: Place, content: bytes, *, keep: bool = False
+) -> None:
     """Raise unless the bytes are those of the place; ones that were looked at just now only by length."""
     if checked.knows(context.store, place):
         if len(content) != place.size:
@@ -202,7 +239,7 @@ def _hold_against(context: Context, instance: Instance, place: Place, content: b
         return
     if hashlib.sha256(content).hexdigest() != place.sha256:
         raise _damaged(instance)
-    checked.remember(context.store, place)
+    checked.remember(context.store, place, content if keep else None)
 
 
 def _at(context: Context, instance: Instance, take: Callable[[Place], Taken]) -> Taken:
