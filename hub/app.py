@@ -110,12 +110,15 @@ def create_app(context: Context) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         lifespan=_lifespan(context),
+        # Else the environment could have it tell others of requests and errors, at a cost to each request.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.context = context
     app.state.timezone = context.settings.zone
     app.state.language = context.settings.language
     app.state.navigation = navigation
     app.state.live = LiveFeed(context.db)
+    app.state.read_ahead = import_module("hub.dicom.read_ahead").ReadAhead(context)
     app.add_api_route("/", _home, methods=["GET"], include_in_schema=False)
     for module in ROUTERS:
         app.router.routes.extend(_routes(module))
@@ -148,9 +151,11 @@ def _lifespan(context: Context) -> Callable[[FastAPI], Any]:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         to_thread.current_default_thread_limiter().total_tokens = context.settings.web_threads
         app.state.live.start()
+        app.state.read_ahead.start()
         try:
             yield
         finally:
+            app.state.read_ahead.stop()
             app.state.live.stop()
 
     return lifespan

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, bindparam, func, select
+from sqlalchemy import Integer, and_, bindparam, func, select
 
 from hub.audit.models import AuditEvent
 from hub.audit.tags import Tag
@@ -26,6 +26,7 @@ _OF_INSTANCE = (
     "series_id",
     "sop_uid",
     "transfer_syntax",
+    "number",
     "rows",
     "columns",
     "frames",
@@ -110,6 +111,23 @@ def _written(actor: Actor, *, one_site: bool) -> Any:
         .order_by(Study.id)
     )
     return statement.where(Study.site_id == bindparam("site")) if one_site else statement
+
+
+def neighbours(database: Database, series_id: str, numbers: tuple[int, int], most: int) -> list[Instance]:
+    """Return instances of a series whose Instance Number lies between two, both included."""
+    asked = {"series": series_id, "low": numbers[0], "high": numbers[1], "most": most}
+    return [looked_up(Instance, _OF_INSTANCE, row) for row in _neighbours.look(database, asked)]
+
+
+_neighbours = Direct(
+    select(*(getattr(Instance, name) for name in _OF_INSTANCE))
+    .where(
+        Instance.series_id == bindparam("series"),
+        Instance.number.between(bindparam("low"), bindparam("high")),
+    )
+    .order_by(Instance.number, Instance.id)
+    .limit(bindparam("most", type_=Integer))
+)
 
 
 class RetrievalRepository(CatalogueRepository):

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from types import TracebackType
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 from fastapi import Depends, Request
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
-from starlette.concurrency import run_in_threadpool
 
 from hub.audit import service as audit
 from hub.audit.tags import Tag
@@ -31,6 +30,7 @@ from hub.kit.clock import utcnow
 from hub.kit.uids import parse_uid
 from hub.patients.repository import PatientRepository
 from hub.web.deps import get_context
+from hub.web.threads import threads
 
 SERIES = "/studies/{study_uid}/series/{series_uid}"
 INSTANCE = SERIES + "/instances/{sop_uid}"
@@ -46,6 +46,12 @@ _LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
 
 class SeveralStudies(Conflict):
     """Several sites sent a study with this UID; the address must name the site: /dicom-web/sites/SITE."""
+
+
+@lru_cache(maxsize=64)
+def _acceptable(header: str) -> tuple[Acceptable, ...]:
+    """Read an Accept header; a viewer sends the same one thousands of times."""
+    return tuple(acceptable(header))
 
 
 class Visit:
@@ -78,10 +84,10 @@ class Visit:
         return self.root if self.site_id is None else f"{self.root}/sites/{self.site_id}"
 
     @cached_property
-    def accepted(self) -> list[Acceptable]:
+    def accepted(self) -> Sequence[Acceptable]:
         """What the caller takes; the query parameter wins (PS3.18 section 8.3.3.1)."""
         header = self.request.query_params.get("accept") or self.request.headers.get("accept", "")
-        return acceptable(header)
+        return _acceptable(header)
 
     @property
     def index(self) -> SearchRepository:
@@ -244,12 +250,13 @@ class VisitRoute(APIRoute):
         def handle(request: Request) -> Response:
             path = request.path_params
             actor = admit(request, permissions)
-            with Visit(request, actor, get_context(request), path.get("site_id")) as visit:
+            visit = Visit(request, actor, get_context(request), path.get("site_id"))
+            with request.app.state.read_ahead, visit:
                 response: Response = answer(visit, **{name: path[name] for name in names})
                 return response
 
         async def in_thread(request: Request) -> Response:
-            return await run_in_threadpool(handle, request)
+            return await threads.run(handle, request)
 
         return in_thread
 

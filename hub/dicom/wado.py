@@ -56,6 +56,7 @@ def retrieve_frames(visit: VisitDep, study_uid: str, series_uid: str, sop_uid: s
     """Return frames by their numbers from 1: stored, decoded, or in a transfer syntax that is asked for."""
     study, series, instance = visit.one(study_uid, series_uid, sop_uid)
     url = f"{_url(visit, study, series, instance)}/frames"
+    visit.request.app.state.read_ahead.after(instance)
     return _frames(visit, study, instance, _frame_numbers(frames), lambda number: f"{url}/{number}")
 
 
