@@ -25,12 +25,14 @@ _COLUMNS = (
 )
 
 
+_as_json = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+
+
 def canonical(row: dict[str, Any]) -> bytes:
     """Return what is hashed: all columns but the hash, keys sorted, time in UTC to the microsecond."""
     values = {name: row[name] for name in _COLUMNS}
     values["at"] = row["at"].astimezone(UTC).isoformat(timespec="microseconds")
-    text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return text.encode("utf-8", errors="surrogatepass")
+    return _as_json(values).encode("utf-8", errors="surrogatepass")
 
 
 def hash_of(row: dict[str, Any]) -> str:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.orm import make_transient_to_detached
 
 from hub.db.session import Database, answering
@@ -87,15 +86,9 @@ class Direct:
         """Execute once for each row of values."""
         place = place_of(at)
         plan = self._planned(place.dialect)
-        bound: Sequence[Any] = [plan.bind(values) for values in rows]
-
-        def execute(cursor: DBAPICursor) -> None:
-            if len(bound) == 1:
-                cursor.execute(plan.sql, bound[0])
-            elif bound:
-                cursor.executemany(plan.sql, bound)
-
-        _with_cursor(place, plan.sql, execute)
+        bound = [plan.bind(values) for values in rows]
+        if bound:
+            _ran(place, plan, bound)
 
     def _planned(self, dialect: sa.Dialect) -> _Plan:
         plan = self._plans.get(dialect.name)
@@ -174,22 +167,27 @@ def place_of(at: Transaction) -> Place:
 
 
 def _found(at: Place, plan: _Plan, values: Values) -> list[tuple[Any, ...]]:
-    """Return the rows of a SELECT as the driver gives them."""
-
-    def execute(cursor: DBAPICursor) -> list[tuple[Any, ...]]:
-        cursor.execute(plan.sql, plan.bind(values))
-        return list(cursor.fetchall())
-
-    return _with_cursor(at, plan.sql, execute)
-
-
-def _with_cursor(at: Place, sql: str, execute: Callable[[DBAPICursor], Result]) -> Result:
-    """Do something with a cursor; the driver's errors come as SQLAlchemy's."""
-    driver = at.dialect.loaded_dbapi.Error
+    """Return the rows of a SELECT as the driver gives them; its errors come as SQLAlchemy's."""
+    bound = plan.bind(values)
     cursor = at.connection.cursor()
     try:
-        return execute(cursor)
-    except driver as error:
-        as_sqlalchemys(sql, error, at.dialect)
+        cursor.execute(plan.sql, bound)
+        return list(cursor.fetchall())
+    except at.dialect.loaded_dbapi.Error as error:
+        as_sqlalchemys(plan.sql, error, at.dialect)
+    finally:
+        cursor.close()
+
+
+def _ran(at: Place, plan: _Plan, bound: Sequence[Any]) -> None:
+    """Execute a statement once for each set of values; errors as above."""
+    cursor = at.connection.cursor()
+    try:
+        if len(bound) == 1:
+            cursor.execute(plan.sql, bound[0])
+        else:
+            cursor.executemany(plan.sql, bound)
+    except at.dialect.loaded_dbapi.Error as error:
+        as_sqlalchemys(plan.sql, error, at.dialect)
     finally:
         cursor.close()

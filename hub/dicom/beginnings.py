@@ -6,7 +6,7 @@ read from is the same.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import BinaryIO
 
@@ -14,7 +14,7 @@ from hub.catalogue.service import InstanceFacts
 from hub.dicom.elements import Element, Encoding, element_at
 from hub.dicom.header import HeaderPixels, check_bytes, read_beginning, tags_read
 from hub.dicom.ingest import facts_of, whole_number
-from hub.dicom.outline import Outline
+from hub.dicom.outline import LONGEST_HEAD, Outline
 from hub.dicom.source import Source
 from hub.dicom.values import MAX_VALUE_BYTES, Values, code_of, number_of
 from hub.kit.uids import BadUid, parse_uid
@@ -85,7 +85,7 @@ class Beginnings:
         self._last: _Last | None = None
         self._missed = 0
 
-    def read(self, first: bytes, transfer_syntax: str, *, sop_class: str, start: int) -> Beginning | None:
+    def read(self, first: bytes, transfer_syntax: str, sop_class: str, start: int) -> Beginning | None:
         """Return what the first bytes of a data set tell, None when they do not tell enough.
 
         Then the object has to be read once it is here as a whole. What is told is what
@@ -100,11 +100,6 @@ class Beginnings:
         start : int
             Where the data set begins in the object, in bytes.
         """
-        said = transfer_syntax, sop_class
-        found = self._like_the_last(first, said, start)
-        if found is not None:
-            self._missed = 0
-            return found
         read = read_beginning(first, transfer_syntax, self._charset, sop_class=sop_class, start=start)
         if read is None:
             return None
@@ -113,12 +108,23 @@ class Beginnings:
         assert element is not None  # it is asked of `read_beginning`
         assert pixels is not None
         beginning = Beginning(values.source, element, pixels, facts_of(header))
-        self._remember(first, said, values, beginning, start)
+        self._remember(first, (transfer_syntax, sop_class), values, beginning, start)
         return beginning
 
-    def _like_the_last(self, first: bytes, said: tuple[str, str], start: int) -> Beginning | None:
+    def like_the_last(
+        self, first: memoryview, transfer_syntax: str, sop_class: str, start: int
+    ) -> Beginning | None:
+        """Return what `read` would, if the object is like the last one that was read; else None.
+
+        Parameters
+        ----------
+        first : memoryview
+            The first bytes of the data set, however many are here; nothing of it is kept.
+        transfer_syntax, sop_class, start
+            As `read`.
+        """
         last = self._last
-        if last is None or last.said != said:
+        if last is None or last.said != (transfer_syntax, sop_class):
             return None
         followed = last.outline.follow(first)
         if followed is None:
@@ -126,7 +132,7 @@ class Beginnings:
         (sop_uid, number, *same), at = followed
         if same != last.same:
             return None
-        source = Source.arriving(first, start)
+        source = Source.arriving(bytes(first[at : at + LONGEST_HEAD]), start + at)
         element = element_at(source, start + at, last.encoding)
         if (element.tag, element.undefined) != last.of_pixels:
             return None
@@ -134,10 +140,9 @@ class Beginnings:
             uid = parse_uid(code_of(sop_uid[:MAX_VALUE_BYTES]))
         except BadUid:
             return None
+        self._missed = 0
         found = whole_number(number_of(number[:MAX_VALUE_BYTES]))
-        return Beginning(
-            source, element, last.pixels, replace(last.facts, sop_uid=uid, instance_number=found)
-        )
+        return Beginning(source, element, last.pixels, last.facts.of_sibling(uid, found))
 
     def _remember(
         self, first: bytes, said: tuple[str, str], values: Values, beginning: Beginning, start: int

@@ -14,6 +14,7 @@ import numpy as np
 from hub.dicom.elements import UNDEFINED, Element, Encoding, head_bytes
 from hub.dicom.values import PIXEL_TAGS
 
+Bytes = bytes | memoryview
 Words = np.ndarray[tuple[int], np.dtype[np.uint64]]
 Offsets = np.ndarray[tuple[int], np.dtype[np.int64]]
 
@@ -23,7 +24,8 @@ Blob = tuple[int, bytes]
 MOST_CHANGED = 24
 """Lengths that may differ from the last data set; each costs one more look at all heads."""
 
-_LONGEST_HEAD = 12
+LONGEST_HEAD = 12
+"""Bytes of tag, value representation and a long length (PS3.5 section 7.1.2)."""
 
 
 class Outline:
@@ -45,7 +47,7 @@ class Outline:
         self._at: Offsets = np.array(at, np.int64)
         self._sizes: Offsets = np.array(sizes, np.int64)
         self._heads: Words = words[self._at]
-        self._long: Offsets = np.flatnonzero(self._sizes[:-1] == _LONGEST_HEAD)
+        self._long: Offsets = np.flatnonzero(self._sizes[:-1] == LONGEST_HEAD)
         self._lengths = halves[self._at[self._long] + 8]
         self._blobs = blobs
         # The length is the last part of a head: behind tag and VR, or behind the tag alone.
@@ -80,12 +82,12 @@ class Outline:
         made._wanted = np.array([numbers[wanted[slot]] for slot in made._slots], np.int64)
         return made
 
-    def follow(self, first: bytes) -> tuple[list[bytes], int] | None:
+    def follow(self, first: Bytes) -> tuple[list[bytes], int] | None:
         """Return the values of another data set, and where in it the head of its pixels lies.
 
         Parameters
         ----------
-        first : bytes
+        first : bytes or memoryview
             Its beginning.
 
         Returns
@@ -101,17 +103,17 @@ class Outline:
         ends = at[self._wanted + 1].tolist()
         values = [b""] * self._n_wanted
         for slot, begin, end in zip(self._slots, begins, ends, strict=True):
-            values[slot] = first[begin:end]
+            values[slot] = bytes(first[begin:end])
         return values, int(at[-1])
 
-    def _follow(self, first: bytes) -> Offsets | None:
+    def _follow(self, first: Bytes) -> Offsets | None:
         """Return where the heads lie, once each is known to be where a walk would come upon it."""
-        if len(first) < _LONGEST_HEAD:
+        if len(first) < LONGEST_HEAD:
             return None
         words, halves = _views(first)
         at, heads, lengths = self._at, self._heads, self._lengths
         for _ in range(MOST_CHANGED):
-            if at[-1] + _LONGEST_HEAD > len(first):
+            if at[-1] + LONGEST_HEAD > len(first):
                 return None
             number = self._first_other(words[at], halves[at[self._long] + 8], heads, lengths)
             if number is None:
@@ -147,7 +149,7 @@ class Outline:
         if (word ^ head) & ((1 << bits) - 1) or number == len(heads) - 1:
             return None
         before, now = head >> bits, word >> bits
-        if self._sizes[number] == _LONGEST_HEAD:
+        if self._sizes[number] == LONGEST_HEAD:
             place = int(np.searchsorted(self._long, number))
             before, now = int(lengths[place]), int(halves[at[number] + 8])
             lengths[place] = now
@@ -174,7 +176,7 @@ def _laid_out(
         at.append(head)
         sizes.append(size)
         if element.tag in PIXEL_TAGS:
-            return (at, sizes, blobs) if head + _LONGEST_HEAD <= len(first) else None
+            return (at, sizes, blobs) if head + LONGEST_HEAD <= len(first) else None
         expected = head + size + element.length
         if element.undefined:
             if number + 1 == len(elements):
@@ -184,7 +186,7 @@ def _laid_out(
     return None
 
 
-def _views(first: bytes) -> tuple[Words, Any]:
+def _views(first: Bytes) -> tuple[Words, Any]:
     """Return the eight, and the four, bytes that begin at each offset, as numbers; nothing is copied."""
     words: Words = np.ndarray((len(first) - 7,), "<u8", first, strides=(1,))
     halves = np.ndarray((len(first) - 3,), "<u4", first, strides=(1,))

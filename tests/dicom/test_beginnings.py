@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from hub.catalogue.service import InstanceFacts
 from hub.dicom import beginnings, outline
-from hub.dicom.beginnings import MOST_MISSED, NOT_OF_THE_FACTS, Beginnings
+from hub.dicom.beginnings import MOST_MISSED, NOT_OF_THE_FACTS, Beginning, Beginnings
 from hub.dicom.header import read_header, tags_read
 from hub.dicom.ingest import facts_of
 from hub.dicom.part10 import split
@@ -43,7 +43,7 @@ def in_full(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 def told(reader: Beginnings, raw: bytes, syntax: str = EXPLICIT) -> InstanceFacts | str | None:
     try:
-        found = reader.read(raw[:65536], syntax, sop_class=CT, start=START)
+        found = look(reader, raw, syntax)
         return (
             None
             if found is None
@@ -51,6 +51,12 @@ def told(reader: Beginnings, raw: bytes, syntax: str = EXPLICIT) -> InstanceFact
         )
     except HubError as error:
         return type(error).__name__
+
+
+def look(reader: Beginnings, raw: bytes, syntax: str = EXPLICIT, sop_class: str = CT) -> Beginning | None:
+    """As a reception does."""
+    like = reader.like_the_last(memoryview(raw)[:16384], syntax, sop_class, START)
+    return like or reader.read(raw[:65536], syntax, sop_class, START)
 
 
 def truth(raw: bytes, syntax: str = EXPLICIT) -> InstanceFacts | str:
@@ -177,7 +183,7 @@ class TestAnother:
         reader = Beginnings(None)
         raw = image(1, t00080016=b"")
         for sop_class in (CT, "1.2.840.10008.5.1.4.1.1.4"):
-            found = reader.read(raw, EXPLICIT, sop_class=sop_class, start=START)
+            found = look(reader, raw, sop_class=sop_class)
             assert found is not None
             assert found.facts.sop_class == sop_class
         assert len(in_full) == 2

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from hub.dicom.wire.errors import PeerRefused
 from hub.dicom.wire.gate import Admission, Admitted, ListenerSettings, Refusal
 from hub.dicom.wire.requestor import Target, connect, echo
 from hub.dicom.wire.server import Listener, listen
-from hub.dicom.wire.service import IMPLICIT_LITTLE, WIRE_SYNTAXES, Receiver, Service, StorageService
+from hub.dicom.wire.service import IMPLICIT_LITTLE, WIRE_SYNTAXES, Service, StorageService
 from tests.dicom.samples import CT_CLASS, DATA, build, dataset_of, file_of
 from tests.fixtures.peers import require_peer
 from tests.fixtures.ports import free_port
@@ -59,6 +58,7 @@ class Desk:
     def __init__(self) -> None:
         self.received: list[Received] = []
         self.refusals: list[tuple[Peer, str, str]] = []
+        self.prepared = self.closed = 0
         self.status = 0
         self.admission: Callable[[Peer], Admitted | Refusal] = lambda _peer: Admitted()
 
@@ -69,8 +69,8 @@ class Desk:
     def admit(self, peer: Peer) -> Admitted | Refusal:
         return self.admission(peer)
 
-    def receiver(self, peer: Peer) -> Receiver:
-        return partial(Incoming, self, peer)
+    def receiver(self, peer: Peer) -> "Arrivals":
+        return Arrivals(self, peer)
 
     def refused(self, peer: Peer, reason: str, detail: str) -> None:
         self.refusals.append((peer, reason, detail))
@@ -78,6 +78,23 @@ class Desk:
     @property
     def storage(self) -> StorageService:
         return StorageService(frozenset(storage_classes()), frozenset(transfer_syntaxes()), self.receiver)
+
+
+@dataclass
+class Arrivals:
+    """An association that brings objects."""
+
+    desk: Desk
+    peer: Peer
+
+    def begin(self, context: Context, command: Command) -> "Incoming":
+        return Incoming(self.desk, self.peer, context, command)
+
+    def prepare(self) -> None:
+        self.desk.prepared += 1
+
+    def close(self) -> None:
+        self.desk.closed += 1
 
 
 class Incoming:

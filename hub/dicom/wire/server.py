@@ -280,6 +280,9 @@ class Listener:
         except Aborted:
             if association.within_message:
                 self._tell(association.peer, "aborted_by_peer")
+        finally:
+            if receiver is not None:
+                receiver.close()
 
     def _announce(self, association: Association) -> None:
         """Tell services that want to know of it that an association stands."""
@@ -351,7 +354,7 @@ class Listener:
         self, association: Association, receiver: Receiver, context: Context, command: Command
     ) -> None:
         """Receive one object: its pieces go straight to where they are kept."""
-        reception = receiver(context, command)
+        reception = receiver.begin(context, command)
         try:
             left = self._settings.maximum_object_bytes
             for piece in association.pieces(context):
@@ -361,7 +364,8 @@ class Listener:
                     raise MessageTooLarge("the peer sends a larger object than the hub takes")
             association.respond(context, command, reception.finish())
         finally:
-            reception.end()  # while the sender prepares the next object
+            reception.end()
+        receiver.prepare()
 
 
 def listen(  # noqa: PLR0917 - the parts of a listener

@@ -95,8 +95,17 @@ class Reception(Protocol):
         """Let go of it, kept or not: once it is answered, or when it did not come to its end."""
 
 
-Receiver = Callable[[Context, Command], Reception]
-"""Begins to receive one object of an association."""
+class Receiver(Protocol):
+    """What takes the objects of one association, one after the other."""
+
+    def begin(self, context: Context, command: Command) -> Reception:
+        """Begin to receive an object."""
+
+    def prepare(self) -> None:
+        """Do what the next object will need, while its sender is busy with it."""
+
+    def close(self) -> None:
+        """The association is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +118,7 @@ class StorageService:
     transfer_syntaxes : frozenset of str
         Accepted for every class, in the sender's order of preference.
     receiver : callable
-        Called once for each association, with its peer; what it gives is called with the
-        context and the command of each C-STORE, one after the other.
+        Called once for each association, with its peer.
     """
 
     sop_classes: frozenset[str]
