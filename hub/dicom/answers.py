@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from hub.dicom.access import caching
+from hub.dicom.source import Octets
 
 BATCH_BYTES = 1 << 20
 """Pieces are handed from the thread that makes them to the one that sends them in lots of this size."""
@@ -36,11 +37,11 @@ class Part:
 
     media_type: str
     location: str
-    body: Iterable[bytes]
+    body: Iterable[Octets]
     size: int | None = None
 
 
-def primed(body: Iterable[bytes]) -> Iterator[bytes]:
+def primed(body: Iterable[Octets]) -> Iterator[Octets]:
     """Ask for the first piece at once, so that an error comes before the answer begins."""
     rest = iter(body)
     for first in rest:
@@ -48,16 +49,17 @@ def primed(body: Iterable[bytes]) -> Iterator[bytes]:
     return iter(())
 
 
-def multipart(parts: Iterable[Part], boundary: str) -> Iterator[bytes]:
+def multipart(parts: Iterable[Part], boundary: str) -> Iterator[Octets]:
     """Yield a multipart/related body (RFC 2387), one piece of one part in memory at a time."""
+    before = b""
     for part in parts:
         # The part's first bytes are asked for before its head is sent: what is refused must
         # end the answer, not look like an empty part.
         body = primed(part.body)
-        yield _head(part, boundary)
+        yield before + _head(part, boundary)
         yield from body
-        yield b"\r\n"
-    yield f"--{boundary}--\r\n".encode("ascii")
+        before = b"\r\n"
+    yield before + f"--{boundary}--\r\n".encode("ascii")
 
 
 def multipart_length(parts: Sequence[Part], boundary: str) -> int | None:
@@ -80,11 +82,11 @@ class Value:
     """A binary value of which parts can be sent."""
 
     size: int
-    chunks: Callable[[int, int], Iterator[bytes]]
+    chunks: Callable[[int, int], Iterator[Octets]]
     """Takes offset and length in bytes."""
 
 
-def value_of(content: bytes) -> Value:
+def value_of(content: Octets) -> Value:
     """Return bytes in memory as a value."""
     return Value(len(content), lambda start, count: iter((content[start : start + count],)))
 
@@ -185,7 +187,7 @@ class Streamed(Response):
 
     def __init__(
         self,
-        pieces: Iterable[bytes],
+        pieces: Iterable[Octets],
         *,
         length: int | None = None,
         media_type: str,
@@ -208,12 +210,14 @@ class Streamed(Response):
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         if more:
             await self._send_rest(lot, receive, send)
-        else:
-            for piece in lot:
-                await send(_body(piece))
-        await send(_body(b"", more=False))
+            await send(_body(b"", more=False))
+            return
+        last = lot.pop() if lot else b""
+        for piece in lot:
+            await send(_body(piece))
+        await send(_body(last, more=False))
 
-    async def _send_rest(self, lot: list[bytes], receive: Receive, send: Send) -> None:
+    async def _send_rest(self, lot: list[Octets], receive: Receive, send: Send) -> None:
         gone = asyncio.ensure_future(_gone(receive))
         more = True
         try:
@@ -232,9 +236,9 @@ class Streamed(Response):
             if close is not None:
                 await run_in_threadpool(close)
 
-    def _lot(self) -> tuple[list[bytes], bool]:
+    def _lot(self) -> tuple[list[Octets], bool]:
         """Return the next pieces, and whether there may be more."""
-        lot: list[bytes] = []
+        lot: list[Octets] = []
         size = 0
         for piece in self._pieces:
             lot.append(piece)
@@ -244,7 +248,7 @@ class Streamed(Response):
         return lot, False
 
 
-def _body(piece: bytes, *, more: bool = True) -> Message:
+def _body(piece: Octets, *, more: bool = True) -> Message:
     return {"type": "http.response.body", "body": piece, "more_body": more}
 
 

@@ -18,7 +18,7 @@ from hub.dicom.elements import (
     items,
 )
 from hub.dicom.header import HeaderPixels, PixelsMissing, check_pixels
-from hub.dicom.source import Readable, Source
+from hub.dicom.source import Octets, Readable, Source
 from hub.dicom.values import Values, open_stored
 from hub.errors import NotFound
 
@@ -156,6 +156,11 @@ def stored_frame(data: Readable, index: int) -> tuple[bytes, str]:
 
 def frame_bytes(image: Image, index: int) -> bytes:
     """Return one frame of an open image; see `stored_frame`."""
+    return bytes(frame_piece(image, index))
+
+
+def frame_piece(image: Image, index: int) -> Octets:
+    """Return one frame of an open image, a part of the file's own bytes where it is that."""
     if not 0 <= index < image.size.frames:
         raise NoSuchFrame(index=index, frames=image.size.frames)
     return _fragments(image, index) if image.encapsulated else _native(image, index)
@@ -173,7 +178,7 @@ def _frame_bits(image: Image) -> int:
     return size.rows * size.columns * size.bits * samples
 
 
-def _native(image: Image, index: int) -> bytes:
+def _native(image: Image, index: int) -> Octets:
     size, frame_bits = image.size, _frame_bits(image)
     source, base = image.values.source, image.element.offset
     first_bit, last_bit = frame_bits * index, frame_bits * (index + 1)
@@ -182,15 +187,16 @@ def _native(image: Image, index: int) -> bytes:
         # 8-bit pixels in words were swapped in pairs, so whole words must be read.
         even_start, even_stop = start // 2 * 2, stop + stop % 2
         raw = source.read(base + even_start, even_stop - even_start)
-        raw = _little_endian(raw, size.bits, image.element.vr)[start - even_start :][: stop - start]
+        swapped = _little_endian(raw, size.bits, image.element.vr)
+        frame: Octets = swapped[start - even_start :][: stop - start]
     else:
-        raw = source.read(base + start, stop - start)
-    if len(raw) < stop - start:
-        raise PixelsMissing(expected=stop - start, found=len(raw))
+        frame = source.piece(base + start, stop - start)
+    if len(frame) < stop - start:
+        raise PixelsMissing(expected=stop - start, found=len(frame))
     if size.bits == 1 and (first_bit % 8 or last_bit % 8):
-        bits = np.unpackbits(np.frombuffer(raw, np.uint8), bitorder="little")
+        bits = np.unpackbits(np.frombuffer(frame, np.uint8), bitorder="little")
         return np.packbits(bits[first_bit % 8 :][:frame_bits], bitorder="little").tobytes()
-    return raw
+    return frame
 
 
 def _little_endian(raw: bytes, bits: int, vr: str) -> bytes:

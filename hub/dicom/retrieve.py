@@ -12,11 +12,11 @@ import structlog
 from hub.catalogue.models import Instance
 from hub.context import Context
 from hub.dicom.answers import Part, Value
-from hub.dicom.frames import Image, KnownImages, frame_bytes, native_frame_size, read_image
+from hub.dicom.frames import Image, KnownImages, frame_bytes, frame_piece, native_frame_size, read_image
 from hub.dicom.json_model import bulk_data, json_model
 from hub.dicom.negotiate import EXPLICIT_LITTLE
 from hub.dicom.render import BadViewport, BadWindow
-from hub.dicom.source import open_source
+from hub.dicom.source import Octets, open_source
 from hub.dicom.stored import checked_chunks, open_object, series_chunks
 from hub.dicom.transcode import MADE_HERE, transcodable, transcode_file, transcode_frame
 from hub.dicom.values import PIXEL_TAGS, open_stored
@@ -179,17 +179,17 @@ def _json(elements: dict[str, Any]) -> bytes:
     return text.encode()
 
 
-def frames(context: Context, instance: Instance, numbers: Iterable[int], syntax: str) -> Iterator[bytes]:
+def frames(context: Context, instance: Instance, numbers: Iterable[int], syntax: str) -> Iterator[Octets]:
     """Yield frames in a transfer syntax; numbers start at 1."""
     with open_image(context, instance) as image:
         yield from frames_of(image, instance, numbers, syntax)
 
 
-def frames_of(image: Image, instance: Instance, numbers: Iterable[int], syntax: str) -> Iterator[bytes]:
+def frames_of(image: Image, instance: Instance, numbers: Iterable[int], syntax: str) -> Iterator[Octets]:
     """Yield frames of an image that is open."""
     for number in numbers:
         if syntax == frame_syntax(image):
-            yield frame_bytes(image, number - 1)
+            yield frame_piece(image, number - 1)
         else:
             with decoding(instance):
                 octets = transcode_frame(image, number - 1, syntax)

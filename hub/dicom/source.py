@@ -9,6 +9,9 @@ from typing import BinaryIO
 Readable = bytes | bytearray | memoryview | Path | BinaryIO
 """Bytes in memory, a file's path, or a seekable binary file such as a store's object."""
 
+Octets = bytes | memoryview
+"""Bytes that are only read and passed on."""
+
 _WINDOW = 64 * 1024
 _WINDOW_AFTER_JUMP = 4 * 1024
 
@@ -64,6 +67,13 @@ class Source:
                 return self._file.read(length)
             begin = self._load(offset, length)
         return bytes(self._window[begin : begin + length])
+
+    def piece(self, offset: int, length: int) -> Octets:
+        """Return what `read` does, without copying what is in memory anyhow."""
+        begin, end = offset - self._start, offset - self._start + length
+        if begin >= 0 and end <= len(self._window) and offset + length <= self.size:
+            return self._window[begin:end]
+        return self.read(offset, length)
 
     def around(self, offset: int) -> tuple[memoryview, int]:
         """Return bytes and where `offset` is in them; at least 12 follow unless the object ends."""

@@ -35,6 +35,7 @@ from hub.dicom.frames import Image, NoSuchFrame, native_frame_size
 from hub.dicom.negotiate import OCTETS, choose_files, choose_frames, choose_json, choose_octets
 from hub.dicom.retrieve import frame_syntax
 from hub.dicom.series_metadata import series_metadata as prepared_metadata
+from hub.dicom.source import Octets
 from hub.dicom.transcode import frame_transcodable
 from hub.errors import Malformed, NotFound
 from hub.sites.repository import SiteRepository
@@ -224,7 +225,7 @@ def _frames(
     return _parts(list(parts) if ready else parts, tag, form.media_type)
 
 
-def _ready_frames(image: Image, instance: Instance, numbers: list[int], syntax: str) -> list[bytes]:
+def _ready_frames(image: Image, instance: Instance, numbers: list[int], syntax: str) -> list[Octets]:
     """Return the frames when they are small together, so that the object need not be opened again."""
     if native_frame_size(image) * len(numbers) > AT_ONCE_BYTES:
         return []
