@@ -3,7 +3,8 @@
 A reader scrolls: who asked for one image of a series asks for the next one a moment
 later. Reading an object as a whole and holding it against its SHA-256 takes longer than
 all the rest of the answer, and can be done in that moment. It is done by one thread that
-stands back while anything is being answered. Nothing leaves because of it: each request
+gives up as soon as anything is being answered: who asks for several images at a time, or
+a hub that is busy, gains nothing from it. Nothing leaves because of it: each request
 finds out by itself who asks, whether they may, and where the object lies.
 """
 
@@ -34,8 +35,6 @@ WAITING = 8
 """Viewers that are remembered at a time; older ones are let go of."""
 PAUSE_SECONDS = 0.001
 """Time in which an answer that is made is also sent."""
-PATIENCE_SECONDS = 0.2
-"""Images for which there was no quiet moment within this time are left to those who ask for them."""
 
 
 class _Asked(NamedTuple):
@@ -46,8 +45,8 @@ class _Asked(NamedTuple):
 class ReadAhead:
     """The thread that reads ahead, and what it is told.
 
-    Used as a context manager it stands back while the body runs. Until `start` it takes
-    no notice of anything.
+    Used as a context manager it reads nothing more while the body runs. Until `start` it
+    takes no notice of anything.
     """
 
     def __init__(self, context: Context) -> None:
@@ -85,20 +84,24 @@ class ReadAhead:
             self._thread = None
 
     def after(self, instance: Instance) -> None:
-        """Take note that an image was asked for; its neighbours may be next."""
-        if self._thread is None or instance.number is None or instance.size > KEPT_SIZE:
+        """Take note, while answering, that an image was asked for; its neighbours may be next."""
+        if self._thread is None or self._answering > 1:
+            return
+        if instance.number is None or instance.size > KEPT_SIZE:
             return
         self._asked.append(_Asked(instance.series_id, instance.number))
         self._news.set()
 
     def read_neighbours(self, series_id: str, number: int) -> None:
-        """Read and check the images around a number of a series, as long as there is quiet."""
+        """Read and check the images around a number of a series, as long as nothing is being answered."""
+        if self._answering:
+            return
         around = (number - BEHIND, number + AHEAD)
         for instance in neighbours(self._context.db, series_id, around, MOST_AT_ONCE):
             place = place_of(instance)
             if instance.size > KEPT_SIZE or checked.knows(self._context.store, place):
                 continue
-            if not self._quiet():
+            if self._answering or self._stop.is_set():
                 return
             with open_image(self._context, instance):
                 pass
@@ -116,12 +119,3 @@ class ReadAhead:
                     log.info("not_read_ahead", cause=type(error).__name__)
             if self._stop.is_set():
                 return
-
-    def _quiet(self) -> bool:
-        """Wait for a moment in which nothing is being answered."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while self._answering and not self._stop.is_set():
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(PAUSE_SECONDS)
-        return not self._stop.is_set()

@@ -3,6 +3,7 @@
 import io
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from pydicom import dcmread
@@ -14,7 +15,7 @@ from hub.audit.tags import Tag
 from hub.catalogue.models import Instance, Series, Study
 from hub.catalogue.places import place_of
 from hub.context import Context
-from hub.dicom import ingest, read_ahead, stored
+from hub.dicom import ingest, read_ahead, retrieve, stored
 from hub.dicom.read_ahead import ReadAhead
 from hub.kit.uids import new_uid
 from tests.dicom.samples import DATA
@@ -130,29 +131,38 @@ def test_who_may_not_see_the_series_has_nothing_read(series: World) -> None:
     assert checked(context) == []
 
 
-def test_it_stands_back_while_something_is_answered(series: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_gives_up_when_something_is_answered(series: World, monkeypatch: pytest.MonkeyPatch) -> None:
     context = series.context
-    monkeypatch.setattr(read_ahead, "PATIENCE_SECONDS", 0.0)
     of = instances(context)
     ahead = ReadAhead(context)
     with ahead:
         ahead.read_neighbours(of[3].series_id, 3)
-        assert checked(context) == []
+    assert checked(context) == []
+    real = retrieve.open_image
+
+    def and_somebody_asks(context: Context, instance: Instance) -> Any:
+        ahead.__enter__()
+        return real(context, instance)
+
+    monkeypatch.setattr("hub.dicom.read_ahead.open_image", and_somebody_asks)
     ahead.read_neighbours(of[3].series_id, 3)
-    assert checked(context) == [2, 3, 4, 5, 6]
+    assert checked(context) == [2]
 
 
-def test_it_goes_on_when_the_answer_is_made(series: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_asks_for_several_at_a_time_needs_nothing_read_ahead(series: World) -> None:
     context = series.context
-    monkeypatch.setattr(read_ahead, "PATIENCE_SECONDS", 60.0)
     of = instances(context)
     ahead = ReadAhead(context)
-    reading = threading.Thread(target=ahead.read_neighbours, args=(of[3].series_id, 3))
-    with ahead:
-        reading.start()
-        assert checked(context) == []
-    reading.join(30)
-    assert checked(context) == [2, 3, 4, 5, 6]
+    ahead.start()
+    try:
+        with ahead, ahead:
+            ahead.after(of[3])
+        with ahead:
+            ahead.after(of[7])
+        wait_until_checked(context, 7)
+    finally:
+        ahead.stop()
+    assert checked(context) == [6, 7]
 
 
 def test_large_objects_and_such_without_number_are_left_alone(
