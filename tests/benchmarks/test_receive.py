@@ -51,8 +51,9 @@ class Load:
 
 LOADS = (
     Load("ct_1_association", 1, OBJECTS, (512, 512)),
-    Load("ct_8_associations", 8, max(OBJECTS // 4, 1), (512, 512)),
-    Load("ct_64_associations", 64, max(OBJECTS // 32, 1), (512, 512)),
+    # As many for each of 8 as of 64: the start of a sender costs as much as several objects.
+    Load("ct_8_associations", 8, max(OBJECTS // 5, 1), (512, 512)),
+    Load("ct_64_associations", 64, max(OBJECTS // 5, 1), (512, 512)),
     Load("dx_1_association", 1, max(OBJECTS // 20, 1), (3072, 2560)),
 )
 

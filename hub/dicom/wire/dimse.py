@@ -2,6 +2,7 @@
 
 import struct
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from hub.dicom.wire.errors import ProtocolError
@@ -46,6 +47,8 @@ KEYWORDS: dict[str, tuple[int, str]] = {
 
 _BY_NUMBER = {number: (keyword, vr) for keyword, (number, vr) in KEYWORDS.items()}
 _ELEMENT = struct.Struct("<HHI")
+_GROUP_LENGTH = struct.Struct("<HHII")
+_SHORT = struct.Struct("<H")
 _MOST_COMMENT = 64
 
 
@@ -158,12 +161,18 @@ def decode_command(data: bytes) -> Command:
 def encode_command(**elements: Any) -> bytes:
     """Return a command set with these elements by keyword, in order of their numbers, length first."""
     parts = []
-    for keyword in sorted(elements, key=lambda each: KEYWORDS[each][0]):
-        number, vr = KEYWORDS[keyword]
+    for keyword, number, vr in _in_order(tuple(elements)):
         value = _encoded(vr, elements[keyword])
-        parts.append(_ELEMENT.pack(0, number, len(value)) + value)
+        parts.append(_ELEMENT.pack(0, number, len(value)))
+        parts.append(value)
     body = b"".join(parts)
-    return _ELEMENT.pack(0, 0, 4) + struct.pack("<I", len(body)) + body
+    return _GROUP_LENGTH.pack(0, 0, 4, len(body)) + body
+
+
+@lru_cache(maxsize=256)
+def _in_order(keywords: tuple[str, ...]) -> list[tuple[str, int, str]]:
+    """Return keywords with number and value representation, in order of the numbers; few sets are sent."""
+    return sorted(((keyword, *KEYWORDS[keyword]) for keyword in keywords), key=lambda each: each[1])
 
 
 def _value(vr: str, raw: bytes) -> Any:
@@ -181,7 +190,7 @@ def _value(vr: str, raw: bytes) -> Any:
 
 def _encoded(vr: str, value: Any) -> bytes:
     if vr == "US":
-        return struct.pack("<H", value & 0xFFFF)
+        return _SHORT.pack(value & 0xFFFF)
     if vr == "AT":
         tags = value if isinstance(value, (list, tuple)) else [value]
         return b"".join(struct.pack("<HH", tag >> 16, tag & 0xFFFF) for tag in tags)
