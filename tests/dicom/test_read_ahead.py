@@ -25,9 +25,8 @@ NUMBERS = (1, 2, 3, 4, 5, 6, 7, None)
 FRAME = {"Accept": 'multipart/related; type="application/octet-stream"; transfer-syntax=*'}
 
 
-@pytest.fixture
-def series(world: World) -> Iterator[World]:
-    """Images of one series with these numbers, one of another series, and nothing checked."""
+def fill(world: World) -> None:
+    """File images of one series with these numbers, and one of another series; nothing is checked."""
     dataset = dcmread(DATA / "CT_small.dcm")
     for number in (*NUMBERS, 2):
         dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = UID(new_uid())
@@ -40,7 +39,13 @@ def series(world: World) -> Iterator[World]:
         if number is None:
             dataset.SeriesInstanceUID = UID(new_uid())
     stored.checked.forget()
-    yield world
+
+
+@pytest.fixture
+def series(sqlite_world: World) -> Iterator[World]:
+    """A county with these images."""
+    fill(sqlite_world)
+    yield sqlite_world
     stored.checked.forget()
 
 
@@ -59,8 +64,9 @@ def checked(context: Context) -> list[int | None]:
     return [each.number for each in found if stored.checked.knows(context.store, place_of(each))]
 
 
-def test_the_neighbours_in_the_series_are_read(series: World) -> None:
-    context = series.context
+def test_the_neighbours_in_the_series_are_read(world: World) -> None:
+    fill(world)
+    context = world.context
     of = instances(context)
     assert sorted(of, key=str) == sorted(NUMBERS, key=str)
     ahead = ReadAhead(context)
