@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from types import TracebackType
 from typing import BinaryIO, Final, cast
 
 from storage.base import (
@@ -101,6 +102,7 @@ class FileSystemStore:
         self._synced = {RESERVED_SEGMENT}
         self._folders: dict[tuple[str, ...], _Folder] = {}
         self._lock = threading.Lock()
+        self._translated = _Translated(self)
         with self.translated():
             (root / RESERVED_SEGMENT).mkdir(mode=0o750, parents=True, exist_ok=True)
             _sync_upwards(root)
@@ -312,25 +314,42 @@ class FileSystemStore:
                     if stat.S_ISREG(status.st_mode) and status.st_mtime < limit:
                         Path(entry.path).unlink()
 
-    @contextmanager
-    def translated(self, key: str | None = None) -> Iterator[None]:
+    def translated(self, key: str | None = None) -> "_Translated":
         """Turn an OSError of the store into the storage error that names its cause.
 
         With `key`, a path that is not there means that the object is not there.
         """
-        try:
-            yield
-        except OSError as error:
-            if key is not None and error.errno in _ABSENT:
-                raise _not_found(key) from error
-            raise self._cause(error) from error
+        return self._translated if key is None else _Translated(self, key)
 
-    def _cause(self, error: OSError) -> StorageError:
+    def cause(self, error: OSError) -> StorageError:
+        """Return the storage error for an error of the system."""
         reason = os.strerror(error.errno) if error.errno else type(error).__name__
         for numbers, cause, text in _CAUSES:
             if error.errno in numbers:
                 return cause(f"{text.format(root=self._root)} ({reason})")
         return StorageError(f"the object store under {self._root} failed ({reason})")
+
+
+class _Translated:
+    """What `FileSystemStore.translated` gives; it holds nothing, so one serves all threads."""
+
+    __slots__ = ("_key", "_store")
+
+    def __init__(self, store: FileSystemStore, key: str | None = None) -> None:
+        self._store = store
+        self._key = key
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not isinstance(error, OSError):
+            return
+        if self._key is not None and error.errno in _ABSENT:
+            raise _not_found(self._key) from error
+        raise self._store.cause(error) from error
 
 
 class _Folder:
@@ -358,11 +377,11 @@ class _StagedFile(Staged):
         self._begun = 0
         super().__init__()
 
-    def _append(self, pieces: Sequence[Piece]) -> None:
+    def _append(self, pieces: Sequence[Piece], size: int) -> None:
         with self._store.translated():
             for start in range(0, len(pieces), _IOV_MAX):
                 _write_all(self.descriptor, pieces[start : start + _IOV_MAX])
-        written = self.size + sum(map(len, pieces))
+        written = self.size + size
         if written - self._begun >= _WRITE_BACK_BYTES:
             _begin_write_back(self.descriptor, self._begun, written - self._begun)
             self._begun = written
@@ -420,6 +439,8 @@ _NO_REPLACE: Final = 1  # RENAME_NOREPLACE of stdio.h
 
 def _write_all(descriptor: int, pieces: Sequence[Piece]) -> None:
     written = os.writev(descriptor, pieces)
+    if written == sum(map(len, pieces)):
+        return
     for piece in pieces:
         if written < len(piece):
             rest = memoryview(piece)[written:]

@@ -111,7 +111,7 @@ class _StagedBytes(Staged):
         self._store = store
         self._buffer = io.BytesIO()
 
-    def _append(self, pieces: Sequence[Piece]) -> None:
+    def _append(self, pieces: Sequence[Piece], _size: int) -> None:
         for piece in pieces:
             self._buffer.write(piece)
 

@@ -443,7 +443,7 @@ class _Spool(Staged):
         self._store = store
         self._spool = tempfile.SpooledTemporaryFile(max_size=PART_BYTES)  # noqa: SIM115 - closed by _release
 
-    def _append(self, pieces: Sequence[Piece]) -> None:
+    def _append(self, pieces: Sequence[Piece], _size: int) -> None:
         try:
             for piece in pieces:
                 self._spool.write(piece)

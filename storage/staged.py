@@ -50,13 +50,15 @@ class Staged(ABC):
         if self._sealed:
             raise ValueError("this object was read already: nothing can be added to it")
         try:
+            size = 0
             for piece in pieces:
                 self._digest.update(piece)
-            self._append(pieces)
+                size += len(piece)
+            self._append(pieces, size)
         except BaseException:
             self.discard()
             raise
-        self._size += sum(map(len, pieces))
+        self._size += size
 
     def reader(self) -> BinaryIO:
         """Return what was written, for random access; nothing can be added from here on.
@@ -100,8 +102,8 @@ class Staged(ABC):
             raise ValueError("this object was kept or discarded already")
 
     @abstractmethod
-    def _append(self, pieces: Sequence[Piece]) -> None:
-        """Take the pieces."""
+    def _append(self, pieces: Sequence[Piece], size: int) -> None:
+        """Take the pieces, which are `size` bytes together."""
 
     @abstractmethod
     def _readable(self) -> BinaryIO:

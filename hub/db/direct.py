@@ -6,18 +6,15 @@ else is written as usual.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.orm import make_transient_to_detached
 
 from hub.db.session import Database, answering
 from hub.db.writing import Place, Transaction, Writing, as_sqlalchemys, check_out
 
 Values = Mapping[str, Any]
 Convert = Callable[[Any], Any] | None
-Row = TypeVar("Row")
-Result = TypeVar("Result")
 
 
 class _Plan(NamedTuple):
@@ -112,13 +109,6 @@ class Statements:
                 self._made.clear()
             statement = self._made[key] = Direct(make())
         return statement
-
-
-def detached(kind: type[Row], names: Iterable[str], values: Sequence[Any]) -> Row:
-    """Return a mapped object of no session, made of the columns read; asking for another one fails."""
-    row = kind(**dict(zip(names, values, strict=True)))
-    make_transient_to_detached(row)
-    return row
 
 
 def _converted(plan: _Plan, rows: Iterable[Sequence[Any]]) -> list[tuple[Any, ...]]:

@@ -1,19 +1,15 @@
 """Where transactions begin and end. Services never commit; these do."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import ClassVar
 
-from sqlalchemy import Engine, exc
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from hub.db.engine import READ_ONLY, make_engine
-from hub.db.writing import Transaction, Writing
+from hub.db.writing import AWAY, BeforeCommit, Writing
 from hub.errors import DatabaseUnavailable
-
-BeforeCommit = Callable[[Transaction], None]
-AWAY = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError)
-"""What SQLAlchemy raises when the database does not answer, or not in time."""
 
 
 @contextmanager
@@ -55,18 +51,12 @@ class Database:
                 session.rollback()
                 raise
 
-    @contextmanager
-    def writing(self) -> Iterator[Writing]:
-        """Yield a transaction for what goes past SQLAlchemy; committed or rolled back as `transaction`.
+    def writing(self) -> Writing:
+        """Return a transaction for what goes past SQLAlchemy; committed or rolled back as `transaction`.
 
         What is in a session of it is flushed at the end.
         """
-        with answering(), Writing(self.engine) as writing:
-            yield writing
-            writing.flush()
-            for hook in self.before_commit:
-                hook(writing)
-            writing.commit()
+        return Writing(self.engine, self.before_commit)
 
     @contextmanager
     def reading(self) -> Iterator[Session]:

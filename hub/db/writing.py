@@ -4,6 +4,7 @@ A session, its connection and their events take as long as all the statements of
 0.27 ms of its processor time, where the driver's own begin and commit take 0.05.
 """
 
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, NoReturn, Self
 
@@ -12,6 +13,10 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import PoolProxiedConnection
 
 from hub.db.engine import BEGUN, begin_writing
+from hub.errors import DatabaseUnavailable
+
+AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
+"""What SQLAlchemy raises when the database does not answer, or not in time."""
 
 
 class Place(NamedTuple):
@@ -22,7 +27,7 @@ class Place(NamedTuple):
 
 
 class Writing:
-    """One writing transaction, begun; made by `hub.db.session.Database.writing`.
+    """One writing transaction; see `hub.db.session.Database.writing`. It runs while its body does.
 
     Attributes
     ----------
@@ -33,20 +38,17 @@ class Writing:
 
     Raises
     ------
-    sqlalchemy.exc.DBAPIError
+    DatabaseUnavailable
         The database does not answer.
     """
 
-    def __init__(self, engine: sa.Engine) -> None:
+    place: Place
+
+    def __init__(self, engine: sa.Engine, before_commit: "Sequence[BeforeCommit]") -> None:
         self._engine = engine
-        self.place = Place(check_out(engine), engine.dialect)
+        self._before_commit = before_commit
         self.info: dict[Any, Any] = {}
         self._session: Session | None = None
-        try:
-            begin_writing(self.place.connection)
-        except BaseException:
-            self.place.connection.close()
-            raise
 
     @property
     def session(self) -> Session:
@@ -80,11 +82,34 @@ class Writing:
             as_sqlalchemys("COMMIT", error, self.place.dialect)
 
     def __enter__(self) -> Self:
+        try:
+            self.place = Place(check_out(self._engine), self._engine.dialect)
+            try:
+                begin_writing(self.place.connection)
+            except BaseException:
+                self.place.connection.close()
+                raise
+        except AWAY as error:
+            raise DatabaseUnavailable from error
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        try:
+            if error is None:
+                self.flush()
+                for hook in self._before_commit:
+                    hook(self)
+                self.commit()
+            elif isinstance(error, AWAY):
+                raise DatabaseUnavailable from error
+        except AWAY as lost:
+            raise DatabaseUnavailable from lost
+        finally:
+            self._close()
+
+    def _close(self) -> None:
         try:
             if self._session is not None:
                 self._session.close()
@@ -94,6 +119,7 @@ class Writing:
 
 Transaction = Session | Writing
 """What the functions take that work in both."""
+BeforeCommit = Callable[[Transaction], None]
 
 
 def session_of(at: Transaction) -> Session:

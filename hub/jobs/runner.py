@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 from hub.context import Context
-from hub.db.session import AWAY
+from hub.db.writing import AWAY
 from hub.errors import DatabaseUnavailable
 from hub.jobs import repository
 from hub.jobs.registry import REGISTRY, Job, RetryPolicy

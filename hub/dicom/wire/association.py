@@ -1,9 +1,10 @@
 """An association: messages in and out over presentation contexts, whoever asked for it (PS3.7, PS3.8)."""
 
 import contextlib
+import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from hub.dicom.wire import dimse, pdu
 from hub.dicom.wire.dimse import Command, decode_command, encode_command
@@ -23,6 +24,8 @@ SENT_MAXIMUM_LENGTH = 128 * 1024
 """Longest unit that the hub writes to a peer that sets no limit."""
 
 _PDV = pdu.PDV_HEADER_BYTES
+_PDV_HEADER = struct.Struct(">IBB")
+"""Length, presentation context, message control header (PS3.8 section 9.3.5.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +53,7 @@ class Context:
     """The peer takes requests of this class itself (role selection, C-GET)."""
 
 
-@dataclass(slots=True)
-class _Fragment:
+class _Fragment(NamedTuple):
     context_id: int
     is_command: bool
     is_last: bool
@@ -179,19 +181,17 @@ class Association:
         """Return the next presentation data value."""
         while self._unit is None or self._at >= len(self._unit):
             self._unit, self._at = self._next_unit(), 0
-        unit, at = self._unit, self._at
-        if len(unit) - at < _PDV:
+        unit, at, size = self._unit, self._at, len(self._unit)
+        if size - at < _PDV:
             raise ProtocolError("a presentation data value is cut")
-        length = int.from_bytes(unit[at : at + 4], "big")
-        if length < 2 or length > len(unit) - at - 4:  # noqa: PLR2004 - id and control header
+        length, context_id, control = _PDV_HEADER.unpack_from(unit, at)
+        if length < 2 or length > size - at - 4:  # noqa: PLR2004 - id and control header
             raise ProtocolError("a presentation data value is longer than its unit")
-        control = unit[at + 5]
         self._at = at + 4 + length
         data = unit[at + _PDV : self._at]
-        found = _Fragment(unit[at + 4], bool(control & 1), bool(control & 2), data)
-        if self._at >= len(unit):
+        if self._at >= size:
             self._unit = None
-        return found
+        return _Fragment(context_id, bool(control & 1), bool(control & 2), data)
 
     def _next_unit(self) -> memoryview:
         kind, body = self.link.read(OWN_MAXIMUM_LENGTH + SLACK_BYTES)
