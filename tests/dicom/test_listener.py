@@ -207,16 +207,21 @@ class TestStore:
         (received,) = desk.received
         assert hashlib.sha256(received.dataset).digest() == hashlib.sha256(dataset_of(DATA / name)).digest()
 
-    def test_an_association_is_opened_and_ended_once(self, listener: Listener, desk: Desk) -> None:
-        """Three objects of DCMTK: what the next one needs is made after each, and let go of in the end."""
-        file = str(DATA / "CT_small.dcm")
-        sent = run("storescu", "127.0.0.1", str(listener.port), file, file)
-        assert sent.returncode == 0, sent.stderr
-        assert eventually(lambda: desk.closed == 1)
-        assert (len(desk.received), desk.prepared) == (2, 2)
-        assert run("echoscu", "127.0.0.1", str(listener.port)).returncode == 0
-        assert eventually(lambda: desk.closed == 2)
-        assert desk.prepared == 2
+    def test_an_association_is_opened_and_ended_once(self) -> None:
+        """Two objects of DCMTK, then none: what the next one needs is made after each, and let go of."""
+        desk = Desk()
+        listener = serve(desk)
+        try:
+            file = str(DATA / "CT_small.dcm")
+            sent = run("storescu", "127.0.0.1", str(listener.port), file, file)
+            assert sent.returncode == 0, sent.stderr
+            assert eventually(lambda: desk.closed == 1)
+            assert (len(desk.received), desk.prepared) == (2, 2)
+            assert run("echoscu", "127.0.0.1", str(listener.port)).returncode == 0
+            assert eventually(lambda: desk.closed == 2)
+            assert desk.prepared == 2
+        finally:
+            listener.shutdown()
 
     @pytest.mark.parametrize("syntax", transfer_syntaxes())
     def test_bytes_arrive_in_every_transfer_syntax(
