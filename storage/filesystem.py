@@ -439,8 +439,6 @@ _NO_REPLACE: Final = 1  # RENAME_NOREPLACE of stdio.h
 
 def _write_all(descriptor: int, pieces: Sequence[Piece]) -> None:
     written = os.writev(descriptor, pieces)
-    if written == sum(map(len, pieces)):
-        return
     for piece in pieces:
         if written < len(piece):
             rest = memoryview(piece)[written:]

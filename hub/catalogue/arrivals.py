@@ -222,12 +222,13 @@ class _Batch:
         write.forget(Instance, self._resends)
         write.retire(self._superseded, self._now + KEPT_AFTER_MOVE)
         for study in grown if self._announced else ():
-            first, seconds = (
-                study.begun_here or study.row.settled,
-                self._settings.settle_for(study.row.modality),
+            announce(
+                self._at,
+                study.row.id,
+                first=study.begun_here or study.row.settled,
+                seconds=self._settings.settle_for(study.row.modality),
+                now=self._now,
             )
-            if first or not seconds:  # else nobody waits for the news, and no session is made for it
-                announce(session_of(self._at), study.row.id, first=first, seconds=seconds, now=self._now)
 
     def _gain(self, study: _Growing) -> dict[str, Any]:
         quiet = timedelta(seconds=self._settings.settle_for(study.row.modality))

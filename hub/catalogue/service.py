@@ -15,6 +15,7 @@ from hub.catalogue.models import Quarantined, Recording, Study
 from hub.catalogue.repository import CatalogueRepository
 from hub.config import Settings
 from hub.db.repository import insert_or_get
+from hub.db.writing import Transaction, session_of
 from hub.errors import Conflict, NotFound
 from hub.jobs.queue import enqueue, gather
 from hub.kit.text import UNSURE_BELOW
@@ -298,7 +299,7 @@ def _arrived(
 
 
 def announce(
-    session: Session,
+    at: Transaction,
     study_id: str,
     *,
     first: bool,
@@ -312,11 +313,13 @@ def announce(
     and waits again, so a thousand slices make one job and not a thousand.
     """
     if seconds == 0:
+        session = session_of(at)
         # Nothing to wait for: one hop through the queue less between a chest pain and its reader.
         study = CatalogueRepository(session).lock_study(study_id)
         assert study is not None  # the caller has just written to it
         settle(session, study, reason="quiet", now=now, opens=opens)
     elif first:
+        session = session_of(at)
         enqueue(session, "worklist.receive", study_id=study_id)
         enqueue(session, "catalogue.settle", delay_seconds=seconds, once_key=study_id, study_id=study_id)
 

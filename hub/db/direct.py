@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from hub.db.session import Database, answering
-from hub.db.writing import Place, Transaction, Writing, as_sqlalchemys, check_out
+from hub.db.session import Database
+from hub.db.writing import Place, Transaction, Writing, answering, as_sqlalchemys, check_out
 
 Values = Mapping[str, Any]
 Convert = Callable[[Any], Any] | None
@@ -54,12 +54,11 @@ class Direct:
 
     def rows(self, at: Transaction, values: Values) -> list[tuple[Any, ...]]:
         """Return what a SELECT finds, as the driver gives it: moments of SQLite are texts."""
-        place = place_of(at)
-        return _found(place, self._planned(place.dialect), values)
+        return self._rows(place_of(at), values)[1]
 
     def read(self, at: Transaction, values: Values) -> list[tuple[Any, ...]]:
         """Return what a SELECT finds within the transaction, moments as datetimes."""
-        return _converted(self._planned(place_of(at).dialect), self.rows(at, values))
+        return _converted(*self._rows(place_of(at), values))
 
     def look(self, database: Database, values: Values) -> list[tuple[Any, ...]]:
         """Return what a SELECT finds now, in a transaction of its own, moments as datetimes.
@@ -69,12 +68,10 @@ class Direct:
         hub.errors.DatabaseUnavailable
             The database does not answer.
         """
-        dialect = database.engine.dialect
-        plan = self._planned(dialect)
         with answering():
             connection = check_out(database.engine)
             try:
-                rows = _found(Place(connection, dialect), plan, values)
+                plan, rows = self._rows(Place(connection, database.engine.dialect), values)
             finally:
                 connection.close()
         return _converted(plan, rows)
@@ -85,7 +82,11 @@ class Direct:
         plan = self._planned(place.dialect)
         bound = [plan.bind(values) for values in rows]
         if bound:
-            _ran(place, plan, bound)
+            _executed(place, plan, bound, found=False)
+
+    def _rows(self, place: Place, values: Values) -> tuple[_Plan, list[tuple[Any, ...]]]:
+        plan = self._planned(place.dialect)
+        return plan, _executed(place, plan, [plan.bind(values)], found=True)
 
     def _planned(self, dialect: sa.Dialect) -> _Plan:
         plan = self._plans.get(dialect.name)
@@ -156,27 +157,18 @@ def place_of(at: Transaction) -> Place:
     return known
 
 
-def _found(at: Place, plan: _Plan, values: Values) -> list[tuple[Any, ...]]:
-    """Return the rows of a SELECT as the driver gives them; its errors come as SQLAlchemy's."""
-    bound = plan.bind(values)
-    cursor = at.connection.cursor()
-    try:
-        cursor.execute(plan.sql, bound)
-        return list(cursor.fetchall())
-    except at.dialect.loaded_dbapi.Error as error:
-        as_sqlalchemys(plan.sql, error, at.dialect)
-    finally:
-        cursor.close()
+def _executed(at: Place, plan: _Plan, bound: Sequence[Any], *, found: bool) -> list[tuple[Any, ...]]:
+    """Execute a statement once for each set of values; return what it finds, as the driver gives it.
 
-
-def _ran(at: Place, plan: _Plan, bound: Sequence[Any]) -> None:
-    """Execute a statement once for each set of values; errors as above."""
+    The driver's errors come as SQLAlchemy's.
+    """
     cursor = at.connection.cursor()
     try:
         if len(bound) == 1:
             cursor.execute(plan.sql, bound[0])
         else:
             cursor.executemany(plan.sql, bound)
+        return list(cursor.fetchall()) if found else []
     except at.dialect.loaded_dbapi.Error as error:
         as_sqlalchemys(plan.sql, error, at.dialect)
     finally:

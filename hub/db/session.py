@@ -8,17 +8,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from hub.db.engine import READ_ONLY, make_engine
-from hub.db.writing import AWAY, BeforeCommit, Writing
-from hub.errors import DatabaseUnavailable
-
-
-@contextmanager
-def answering() -> Iterator[None]:
-    """Turn a database that is away into the hub's own error: the sender is told to try again."""
-    try:
-        yield
-    except AWAY as error:
-        raise DatabaseUnavailable from error
+from hub.db.writing import BeforeCommit, Writing, answering
 
 
 class Database:

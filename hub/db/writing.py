@@ -4,7 +4,8 @@ A session, its connection and their events take as long as all the statements of
 0.27 ms of its processor time, where the driver's own begin and commit take 0.05.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, NamedTuple, NoReturn, Self
 
@@ -17,6 +18,15 @@ from hub.errors import DatabaseUnavailable
 
 AWAY = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
 """What SQLAlchemy raises when the database does not answer, or not in time."""
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Turn a database that is away into the hub's own error: the sender is told to try again."""
+    try:
+        yield
+    except AWAY as error:
+        raise DatabaseUnavailable from error
 
 
 class Place(NamedTuple):
@@ -82,30 +92,27 @@ class Writing:
             as_sqlalchemys("COMMIT", error, self.place.dialect)
 
     def __enter__(self) -> Self:
-        try:
+        with answering():
             self.place = Place(check_out(self._engine), self._engine.dialect)
             try:
                 begin_writing(self.place.connection)
             except BaseException:
                 self.place.connection.close()
                 raise
-        except AWAY as error:
-            raise DatabaseUnavailable from error
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if error is None:
-                self.flush()
-                for hook in self._before_commit:
-                    hook(self)
-                self.commit()
-            elif isinstance(error, AWAY):
-                raise DatabaseUnavailable from error
-        except AWAY as lost:
-            raise DatabaseUnavailable from lost
+            with answering():
+                if isinstance(error, AWAY):
+                    raise error
+                if error is None:
+                    self.flush()
+                    for hook in self._before_commit:
+                        hook(self)
+                    self.commit()
         finally:
             self._close()
 

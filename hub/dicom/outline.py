@@ -7,11 +7,11 @@ where the lengths before it put it: what a walk would find is found, or nothing.
 """
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from hub.dicom.elements import UNDEFINED, Element, Encoding, head_bytes
+from hub.dicom.elements import UNDEFINED, Element, head_bytes
 from hub.dicom.values import PIXEL_TAGS
 
 Bytes = bytes | memoryview
@@ -28,33 +28,33 @@ LONGEST_HEAD = 12
 """Bytes of tag, value representation and a long length (PS3.5 section 7.1.2)."""
 
 
+class _Laid(NamedTuple):
+    """Where the heads lie, how long they are, and the bytes of values without a stated length."""
+
+    at: list[int]
+    sizes: list[int]
+    blobs: list[Blob]
+
+
 class Outline:
     """The heads of one data set, up to that of its pixels.
 
     It becomes that of each data set that follows it. One thread at a time may use it.
     """
 
-    def __init__(
-        self,
-        first: bytes,
-        encoding: Encoding,
-        at: list[int],
-        sizes: list[int],
-        blobs: list[Blob],
-    ) -> None:
+    def __init__(self, first: bytes, *, explicit: bool, laid: _Laid, wanted: Sequence[int | None]) -> None:
         words, halves = _views(first)
-        self._encoding = encoding
-        self._at: Offsets = np.array(at, np.int64)
-        self._sizes: Offsets = np.array(sizes, np.int64)
+        self._at: Offsets = np.array(laid.at, np.int64)
+        self._sizes: Offsets = np.array(laid.sizes, np.int64)
         self._heads: Words = words[self._at]
         self._long: Offsets = np.flatnonzero(self._sizes[:-1] == LONGEST_HEAD)
         self._lengths = halves[self._at[self._long] + 8]
-        self._blobs = blobs
+        self._blobs = laid.blobs
         # The length is the last part of a head: behind tag and VR, or behind the tag alone.
-        self._length_bits = 48 if encoding.explicit else 32
-        self._wanted: Offsets = np.array([], np.int64)
-        self._slots: list[int] = []
-        self._n_wanted = 0
+        self._length_bits = 48 if explicit else 32
+        self._n_wanted = len(wanted)
+        self._slots = [slot for slot, number in enumerate(wanted) if number is not None]
+        self._wanted: Offsets = np.array([number for number in wanted if number is not None], np.int64)
 
     @classmethod
     def of(cls, first: bytes, start: int, elements: Sequence[Element], wanted: Sequence[int]) -> Self | None:
@@ -74,13 +74,9 @@ class Outline:
         laid = _laid_out(first, start, elements)
         if laid is None:
             return None
-        at, sizes, blobs = laid
-        made = cls(first, elements[0].encoding, at, sizes, blobs)
         numbers = {element.tag: number for number, element in enumerate(elements)}
-        made._n_wanted = len(wanted)
-        made._slots = [slot for slot, tag in enumerate(wanted) if tag in numbers]
-        made._wanted = np.array([numbers[wanted[slot]] for slot in made._slots], np.int64)
-        return made
+        explicit = elements[0].encoding.explicit
+        return cls(first, explicit=explicit, laid=laid, wanted=[numbers.get(tag) for tag in wanted])
 
     def follow(self, first: Bytes) -> tuple[list[bytes], int] | None:
         """Return the values of another data set, and where in it the head of its pixels lies.
@@ -159,30 +155,27 @@ class Outline:
         return now - before
 
 
-def _laid_out(
-    first: bytes, start: int, elements: Sequence[Element]
-) -> tuple[list[int], list[int], list[Blob]] | None:
-    """Return where the heads lie, how long they are, and the bytes of values without a stated length."""
-    at: list[int] = []
-    sizes: list[int] = []
-    blobs: list[Blob] = []
+def _laid_out(first: bytes, start: int, elements: Sequence[Element]) -> _Laid | None:
+    """Return how a data set is laid out up to the head of its pixels, or None."""
+    laid = _Laid([], [], [])
     heads = [element.offset - start - head_bytes(element.vr, element.encoding) for element in elements]
     expected = 0
     for number, element in enumerate(elements):
         head, size = heads[number], head_bytes(element.vr, element.encoding)
-        stated = first[head + 4 : head + 6] if element.encoding.explicit else element.vr.encode("ascii")
-        if head != expected or not element.encoding.little or stated != element.vr.encode("ascii"):
-            return None  # an element that came twice, or one without a VR
-        at.append(head)
-        sizes.append(size)
+        if head != expected or not element.encoding.little:
+            return None  # an element that came twice
+        if element.encoding.explicit and first[head + 4 : head + 6] != element.vr.encode("ascii"):
+            return None  # one without a VR
+        laid.at.append(head)
+        laid.sizes.append(size)
         if element.tag in PIXEL_TAGS:
-            return (at, sizes, blobs) if head + LONGEST_HEAD <= len(first) else None
+            return laid if head + LONGEST_HEAD <= len(first) else None
         expected = head + size + element.length
         if element.undefined:
             if number + 1 == len(elements):
                 return None
             expected = heads[number + 1]
-            blobs.append((number, first[head + size : expected]))
+            laid.blobs.append((number, first[head + size : expected]))
     return None
 
 

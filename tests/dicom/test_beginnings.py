@@ -20,11 +20,11 @@ from hub.dicom.header import read_header, tags_read
 from hub.dicom.ingest import facts_of
 from hub.dicom.part10 import split
 from hub.errors import HubError
+from tests.dicom.samples import CT_CLASS as CT
 from tests.dicom.samples import EXPLICIT, IMAGES, build, element, short
 
 IMPLICIT = "1.2.840.10008.1.2"
 START = 300
-CT = "1.2.840.10008.5.1.4.1.1.2"
 
 
 @pytest.fixture
